@@ -15,15 +15,20 @@ def titled(nb):
     fm = yaml.safe_load(raw.strip().strip('-')) or {}
     if 'title' in fm:
         nb.cells[0] = nbformat.v4.new_markdown_cell(f"[all pages](PAGES)\n\n# {fm['title']}\n\n> {fm.get('description', '')}")
+    for c in nb.cells:
+        if '#| echo: false' in c.source: c.metadata['tags'] = ['quiet']
     return nb, fm.get('title')
 
 def pages(out):
     from nbdev.quarto import refresh_quarto_yml
     from nbdev.serve import proc_nbs
     from nbconvert import HTMLExporter
+    from traitlets.config import Config
     os.chdir(top)
     refresh_quarto_yml()
-    proc, html, rows = proc_nbs(n_workers=2), HTMLExporter(), []
+    quiet = Config(TagRemovePreprocessor=dict(enabled=True, remove_input_tags={'quiet'}))
+    html = HTMLExporter(config=quiet, exclude_input_prompt=True, exclude_output_prompt=True)
+    proc, rows = proc_nbs(n_workers=2), []
     for group in yaml.safe_load((top/'nbs/sidebar.yml').read_text())['website']['sidebar']['contents']:
         rows.append(f"<h2>{group['section']}</h2>")
         for f in group['contents']:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from ..core import *
 
-# %% ../../nbs/38_models.weights.ipynb #e6d023ef
+# %% ../../nbs/38_models.weights.ipynb #8bf1abd0
 def _read_torch(path):
     "A `.pt` or `.pth` file as torch objects, without running code"
     try: return torch.load(path, map_location='cpu', weights_only=True)
@@ -23,9 +23,12 @@ def _read_torch(path):
 
 def _read_safetensors(path):
     "A `.safetensors` file as tensors"
-    try: from safetensors.torch import load_file
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
     except ImportError as e: raise ImportError(f"reading {str(path)!r} needs the package safetensors; install it, or save as .pt") from e
-    return load_file(path)
+    try: return load_file(path)
+    except SafetensorError as e: raise ValueError(f"source {str(path)!r} is not a safetensors file: {e}") from e
 
 _readers = {'.pt':_read_torch, '.pth':_read_torch, '.safetensors':_read_safetensors}
 

@@ -12,34 +12,42 @@ from ..core import *
 from .plan import *
 from .multiscale import *
 
-# %% ../../nbs/12_samplers.curriculum.ipynb #57af0da7
+# %% ../../nbs/12_samplers.curriculum.ipynb #1656c3f3
 def window(
     n_pairs:int, # Number of pairs, sorted by size
     pct:float # How far the growth has come, 0 to 1
 )->tuple: # `(lo, hi)`: the pairs in use are `pairs[lo:hi]`
-    "The law of growth: start with the smallest size, add the next larger ones, all of them at 1"
-    return 0, min(n_pairs, math.ceil(1 + pct*(n_pairs - 1) - 1e-9))   # the tiny term undoes float noise such as 2.0000000000000004
+    "Start with the smallest size, let the next larger ones in evenly, have all of them at 1"
+    return 0, min(n_pairs, math.ceil(1 + pct*(n_pairs - 1) - 1e-9))     # the tiny term undoes float noise such as 2.0000000000000004
 
-# %% ../../nbs/12_samplers.curriculum.ipynb #180f239a
+# %% ../../nbs/12_samplers.curriculum.ipynb #531f0101
 @dataclass(frozen=True)
 class Growing(PlanSampler):
     "A multi-scale sampler whose window of sizes grows to the largest over training (arXiv 2309.04502)"
     sampler:MultiScale # `MScFBS` or `MScVBS`, whose sizes and batch sizes are used
     epochs:int # Epochs of the whole training
-    until:float=0.7 # Share of training after which all sizes are in use
+    until:float=0.7 # Share of training by which all sizes are in use
     needs_epoch = True
     def __post_init__(self):
         if not isinstance(self.sampler, MultiScale):
             raise ValueError(f"sampler must have several sizes to grow through, got {self.sampler!r}; give MScFBS(...) or MScVBS(...)")
-        object.__setattr__(self, 'epochs', check_int('epochs', self.epochs))
+        object.__setattr__(self, 'epochs', check_int('epochs', self.epochs, 2, remedy='for one epoch use the sampler itself'))
         if isinstance(self.until, bool) or not isinstance(self.until, numbers.Real) or not 0 < self.until <= 1:
-            raise ValueError(f"until must be more than 0 and at most 1, got {self.until!r}; it is a share of `epochs`")
-    size,bs,pairs = (property(lambda self, k=k: getattr(self.sampler, k)) for k in ('size', 'bs', 'pairs'))
-    def with_bs(self, bs:int): # Batch size at the base size
+            raise ValueError(f"until must be more than 0 and at most 1, got {self.until!r}; it is a share of epochs")
+    size  = property(lambda self: self.sampler.size, doc="The base in pixels")
+    bs    = property(lambda self: self.sampler.bs, doc="Batch size per process at the base size")
+    pairs = property(lambda self: self.sampler.pairs, doc="All pairs, those of the full window")
+    def with_bs(self, bs:int): # Batch size per process at the base size
         "The same curriculum with another batch size"
         return replace(self, sampler=self.sampler.with_bs(bs))
-    def pairs_at(self, epoch:int): # Epoch, counted from 0; after the last all sizes are in use
+    def pairs_at(self,
+        epoch:int # Counted from 0; from `until*epochs` on, and after the last, all sizes are in use
+    )->list: # Sorted `[(h, w, bs), …]`
         "The pairs in use in `epoch`"
         lo,hi = window(len(self.pairs), min(1, check_int('epoch', epoch, 0)/(self.until*self.epochs)))
         return self.pairs[lo:hi]
     def _turns(self, epoch): return outwards(self.pairs_at(epoch), self.base)
+    _heads = *PlanSampler._heads, 'from epoch'
+    def _rows(self):
+        first = {p: e for e in reversed(range(self.epochs)) for p in self.pairs_at(e)}
+        return [(*r, first.get(p, 'never')) for r,p in zip(super()._rows(), self.pairs)]

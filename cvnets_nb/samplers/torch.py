@@ -9,26 +9,30 @@ __all__ = ['PlanBatchSampler', 'plan_batch_sampler']
 from ..core import *
 from .plan import *
 
-# %% ../../nbs/13_samplers.torch.ipynb #4a1ba430
+# %% ../../nbs/13_samplers.torch.ipynb #e7dfdd8a
 class PlanBatchSampler:
     "Reads a sampler's plans as torch's `batch_sampler` does; made by `plan_batch_sampler`"
-    def __init__(self, sampler, n, **kw):
-        self.sampler,self.n,self.kw,self.epoch,self._set = sampler,n,kw,0,False
-        self.plan # refuses bad arguments now
-    @property
-    def plan(self)->Plan: # The plan of the epoch that is set
-        if getattr(self, '_key', None) != self.epoch: self._plan,self._key = self.sampler.plan(self.n, epoch=self.epoch, **self.kw),self.epoch
-        return self._plan
-    def set_epoch(self, epoch:int): # Epoch, counted from 0
+    def __init__(self,
+        sampler, # What makes the plans
+        n:int, # Number of samples in the data set
+        **kw # The other arguments of `sampler.plan`, without the epoch
+    ):
+        if not hasattr(sampler, 'plan'): raise ValueError(f"sampler must make plans, got {sampler!r}; give e.g. MScVBS(224, 64)")
+        self.sampler,self.n,self.kw,self.epoch = sampler,n,kw,None
+        self.plan = sampler.plan(n, epoch=0, **kw)              # refuses bad arguments now
+    def set_epoch(self, epoch:int): # Counted from 0
         "Take the plan of `epoch`; call it before each epoch, as with torch's `DistributedSampler`"
-        self.epoch,self._set = check_int('epoch', epoch, 0),True
+        epoch = check_int('epoch', epoch, 0)
+        if epoch != (self.epoch or 0): self.plan = self.sampler.plan(self.n, epoch=epoch, **self.kw)
+        self.epoch = epoch
     def __len__(self): return len(self.plan)
     def __iter__(self):
-        if self.sampler.needs_epoch and not self._set:
-            raise ValueError(f"{type(self.sampler).__name__} changes with the epoch, and none is set; call set_epoch(epoch) before each epoch")
-        for h,w,ids,_ in self.plan: yield [(h, w, i) for i in ids.tolist()]
-    def __repr__(self): return f'PlanBatchSampler({self.sampler!r}, epoch={self.epoch}: {self.plan!r})'
+        if self.epoch is None and getattr(self.sampler, 'needs_epoch', False):
+            raise ValueError(f"{type(self.sampler).__name__} changes with the epoch and none is set; call set_epoch(epoch) before each epoch")
+        return ([(o.h, o.w, i) for i in o.ids.tolist()] for o in self.plan)
+    def __repr__(self): return f'PlanBatchSampler({self.sampler!r}, epoch={self.epoch or 0}: {self.plan!r})'
 
+# %% ../../nbs/13_samplers.torch.ipynb #c4fd3970
 def plan_batch_sampler(
     sampler, # `SScFBS`, `MScFBS`, `MScVBS` or `Growing`
     n:int, # Number of samples in the data set
@@ -38,6 +42,6 @@ def plan_batch_sampler(
     rank:int=0, # This process
     world:int=1, # Number of processes
     drop_last:bool=False # Leave out steps that are not full?
-)->PlanBatchSampler: # For `DataLoader(ds, batch_sampler=...)`
+)->PlanBatchSampler: # For `DataLoader(ds, batch_sampler=…)`
     "A `batch_sampler` for a plain torch `DataLoader` that yields lists of `(h, w, id)`"
     return PlanBatchSampler(sampler, n, seed=seed, shuffle=shuffle, ids=ids, rank=rank, world=world, drop_last=drop_last)
