@@ -2,13 +2,14 @@
 import os, pickle, subprocess, sys
 import numpy as np, pytest, torch
 from PIL import Image
-from fastai.vision.all import DataBlock, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask, Resize
+from fastai.vision.all import DataBlock, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask
 from cvnets_nb.data.digits import digits
 from cvnets_nb.data.folder import folder_dls
+from cvnets_nb.data.loader import PlanDL
 from cvnets_nb.data.sized import AlbumentationsTfm, find_sized, get_albumentations
+from cvnets_nb.samplers import MScVBS
 
 def _noise(i): return PILImage.create(np.random.default_rng(0).integers(0, 255, (64,96,3), dtype=np.uint8))
-def _zero(i): return 0
 
 def _alb_dls(num_workers):
     A = get_albumentations()
@@ -68,3 +69,15 @@ def test_a_file_cut_short_is_named_by_the_loader(tmp_path, num_workers):
     with pytest.raises(OSError, match='cannot read the image .*3.jpg'):
         dls = folder_dls(tmp_path, size=32, bs=8, num_workers=num_workers, verify=False)
         for dl in dls.loaders: list(dl)
+
+def test_albumentations_follow_a_plan_with_masks():
+    "Image and mask of every batch in the plan's size, not square, from two workers; validation stays at the base"
+    A = get_albumentations()
+    tfm = AlbumentationsTfm([A.SmallestMaxSize(72), A.RandomCrop(32,64)], [A.SmallestMaxSize(64), A.CenterCrop(32,64)])
+    dls = DataBlock((ImageBlock, MaskBlock), get_x=_noise, get_y=_mask, splitter=IndexSplitter(range(40,44)), item_tfms=tfm).dataloaders(
+        range(44), bs=4, num_workers=2).with_plan(MScVBS(size=(32,64), bs=4))
+    plan = dls.train.plan
+    assert len({(it.h,it.w) for it in plan}) > 1
+    assert [(x.shape[-2:], y.shape[-2:]) for x,y in dls.train] == [((it.h,it.w),)*2 for it in plan]
+    assert isinstance(dls.valid, PlanDL) and {tuple(b[0].shape[-2:]) for b in dls.valid} == {(32,64)}
+    assert tfm.get_size() == (32,64)                  # the transform it was made from is untouched

@@ -42,7 +42,9 @@ def seeded():
 def nets():
     "Each network once, with ten classes, in evaluation mode"
     made = {}
-    def get(name): return made.setdefault(name, None) or made.__setitem__(name, create_model(name, n_out=10).eval()) or made[name]
+    def get(name):
+        if name not in made: made[name] = create_model(name, n_out=10).eval()
+        return made[name]
     return get
 
 # Parity

@@ -115,14 +115,21 @@ def test_what_is_exported_is_short_and_shown(p):
     tests = sum(bool(tests_something.search(s)) for s in code(p) if not is_export(s))
     assert tests >= .8*n, f'{tests} cells test {n} exported ones: at least 0.8 of them'
 
+def borrowed(src):
+    "Names a cell uses and does not make itself"
+    ns = list(ast.walk(ast.parse(src)))
+    made = {n.id for n in ns if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)} | {n.arg for n in ns if isinstance(n, ast.arg)}
+    made |= {(a.asname or a.name).split('.')[0] for n in ns if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+    made |= {n.name for n in ns if isinstance(n, (ast.FunctionDef, ast.ClassDef))} | set(dir(builtins))
+    return {n.id for n in ns if isinstance(n, ast.Name)} - made
+
 @per(exporting)
 def test_imports_stand_alone(p):
     "To document a page nbdev runs its exported cells and every cell with an import, and nothing else: those must not need the rest"
     for src in code(p):
-        if is_export(src) or src.startswith('%'): continue
-        nodes = ast.parse(re.sub(r'^\s*[%!].*', '', src, flags=re.M))
-        is_import = lambda n: isinstance(n, (ast.Import, ast.ImportFrom))
-        assert all(map(is_import, nodes.body)) or not any(map(is_import, ast.walk(nodes))), f'an import among other code:\n{src}'
+        src = re.sub(r'^\s*[%!].*', '', src, flags=re.M)
+        if is_export(src) or not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(ast.parse(src))): continue
+        assert not borrowed(src), f'imports belong into a cell of their own; this one also needs {borrowed(src)}:\n{src}'
 
 @per(pages)
 def test_outputs_are_clean(p):

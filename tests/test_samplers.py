@@ -335,22 +335,25 @@ def test_the_measured_effect(s, updates, pixels):
 
 # ---- growing
 
-@given(st.integers(1, 20), st.floats(0, 1), st.floats(0, 1))
-def test_the_window_grows_to_all(n, p, q):
-    lo,hi = window(n, p)
-    assert 0 <= lo < hi <= n and window(n, 1) == (0,n) and window(n, 0)[1] == 1
-    assert window(n, min(p, q))[1] <= window(n, max(p, q))[1]
+@given(st.integers(1, 20), st.floats(0, 1), st.floats(0, 1), st.integers(2, 20))
+def test_the_window_grows_to_the_largest(n, p, q, w):
+    lo,hi = window(n, p, w)
+    assert 0 <= lo < hi <= n and hi-lo <= w and window(n, 1, w) == (max(0, n-w), n) and window(n, 0, w) == (0, 1)
+    assert window(n, min(p, q), w) <= window(n, max(p, q), w)
 
 @given(growings, st.integers(0, 60))
 def test_growing_uses_its_samplers_pairs(g, epoch):
     assert g.pairs == g.sampler.pairs and (g.base, g.bs, g.size) == (g.sampler.base, g.sampler.bs, g.sampler.size)
     now, nxt = g.pairs_at(epoch), g.pairs_at(epoch + 1)
-    assert now == sorted(now) and set(now) <= set(g.pairs) and set(now) <= set(nxt)
-    if epoch >= g.until*g.epochs: assert now == g.pairs
+    assert now == sorted(now) and set(now) <= set(g.pairs) and now[0] <= nxt[0] and now[-1] <= nxt[-1]
+    if epoch >= g.until*g.epochs: assert now[-1] == g.pairs[-1] and any(p[:2] == g.base for p in now)
 
 @given(growings, st.integers(1, 800), worlds, seeds)
-def test_growing_past_its_window_plans_as_its_sampler(g, n, world, seed):
-    for e in (g.epochs, g.epochs + 7): assert g.plan(n, epoch=e, seed=seed, world=world) == g.sampler.plan(n, epoch=e, seed=seed, world=world)
+def test_growing_past_its_window_keeps_the_last_one(g, n, world, seed):
+    last = g.pairs_at(g.epochs)
+    assert all(g.pairs_at(e) == last for e in (g.epochs + 1, g.epochs + 7))
+    shared = {(h,w) for h,w,_ in last}
+    assert {(i.h,i.w) for i in g.plan(n, epoch=g.epochs, seed=seed, world=world)} <= shared
 
 @given(growings, st.integers(1, 800), epochs, seeds, seeds)
 def test_growings_composition_depends_on_the_epoch_alone(g, n, epoch, a, b):

@@ -244,7 +244,7 @@ def _all(counter, dl):
     torch.distributed.all_gather_object(parts, counter)
     return sum(parts, Counter())
 
-# %% ../../nbs/42_callback.cost.ipynb #61d2d137
+# %% ../../nbs/42_callback.cost.ipynb #48599ea0
 @patch(as_prop=True)
 def totals(self:CostLedger):
     "What all epochs cost; `recheck_…` are the part of `SET`'s passes"
@@ -264,7 +264,7 @@ def table(self:CostLedger):
     import pandas as pd
     t,b = self.totals,self.baseline
     rows = [(k, v, b.get(k), v/b[k] if v is not None and b.get(k) else None) for k,v in t.items()]
-    return pd.DataFrame(rows, columns=['','ours','single-scale','ratio']).set_index('').astype(object)
+    return pd.DataFrame([r[1:] for r in rows], columns=['ours','single-scale','ratio'], index=[r[0] for r in rows], dtype=object)
 
 # %% ../../nbs/42_callback.cost.ipynb #774aeef3
 @patch
@@ -313,7 +313,7 @@ def _time_steps(learn, dl, steps, warmup):
     batches.close()
     return times[warmup:],waits[warmup:],torch.cuda.max_memory_allocated(dev)-held if gpu else None
 
-# %% ../../nbs/42_callback.cost.ipynb #2bb30f31
+# %% ../../nbs/42_callback.cost.ipynb #64bf6801
 def _human(k, v):
     "A number with the unit of its quantity"
     if v is None: return '–'
@@ -331,7 +331,7 @@ def show(self:CostLedger):
     def cells(k, r):
         guess = '≈ ' if est and k in ('seconds','wait_seconds','peak_memory') and r['single-scale'] is not None else ''
         if k.startswith('recheck'): return _human(k, r['ours']),'',''
-        return _human(k, r['ours']),guess+_human(k, r['single-scale']),'–' if r['ratio'] is None or r['ratio'] != r['ratio'] else f"{r['ratio']:.2f}"
+        return _human(k, r['ours']),guess+_human(k, r['single-scale']),'–' if r['ratio'] is None else f"{r['ratio']:.2f}"
     out = pd.DataFrame([cells(k, r) for k,r in df.iterrows()], columns=df.columns, index=[name(k) for k in df.index])
     try: from IPython.display import display
     except ImportError: display = print
