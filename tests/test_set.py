@@ -1,6 +1,7 @@
 "SET against a plain loop that follows its rules word by word, on a model whose answers are written down beforehand"
 import json, math, os, pickle, socket, subprocess, sys, warnings
 from functools import partial
+from pathlib import Path
 import numpy as np, pytest, torch
 from torch import nn
 from fastai.vision.all import (Callback, CancelTrainException, Categorize, CrossEntropyLossFlat, Datasets, GradientAccumulation, IntToFloatTensor,
@@ -373,11 +374,15 @@ def test_two_processes_know_the_same(tmp_path):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1')
+    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1',
+               PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH','')]))
     ps = [subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=dict(env, RANK=str(r), LOCAL_RANK=str(r)), stderr=subprocess.PIPE, text=True) for r in range(2)]
-    for p in ps:
-        err = p.communicate(timeout=240)[1]
-        assert p.returncode == 0, err[-3000:]
+    try:
+        for p in ps:
+            err = p.communicate(timeout=240)[1]
+            assert p.returncode == 0, err[-3000:]
+    finally:
+        for p in ps: p.kill(), p.wait()
     a,b = (json.load(open(tmp_path/f'{r}.json')) for r in range(2))
     for k in ('counts','active','history','base','cost'): assert a[k] == b[k], k
     o = Oracle(SETConfig(0.9, 2, 2), n=61, bs=8).fit(6, script_for(6, n=61))      # of 4 on each process

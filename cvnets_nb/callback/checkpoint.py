@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plain', 'save_whole', 'rng_state', 'set_rng_state', 'training_state', 'CheckpointCallback', 'load_checkpoint']
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #bac3cda0
+# %% ../../nbs/43_callback.checkpoint.ipynb #d9da67da
 import os, random, shutil, warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,22 +15,24 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.callback.core import Callback
 from fastai.learner import Learner
-from fastai.torch_core import get_model, num_distrib, rank_distrib, to_device
+from fastai.torch_core import get_model, rank_distrib, to_device
 from .plan import *
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #8c57ac9c
+# %% ../../nbs/43_callback.checkpoint.ipynb #1de7cee1
 def plain(
     o, # Anything made of tensors, numbers, text and containers
     where:str='the state' # Where it stands, for the message
 ): # The same as tensors, plain numbers, text, dicts, lists and tuples
     "`o` in types that `torch.load(weights_only=True)` reads"
     if o is None or type(o) in (bool,int,float,str): return o
-    if isinstance(o, (np.generic,np.ndarray)): return o.item() if np.ndim(o)==0 else torch.from_numpy(o.astype(np.int64) if o.dtype.kind=='u' else o.copy())
+    if isinstance(o, (np.generic,np.ndarray)):
+        return o.item() if np.ndim(o)==0 else torch.from_numpy(o.astype(np.int64) if o.dtype.kind=='u' else o.copy())
     if isinstance(o, Tensor): return o.detach().as_subclass(Tensor).cpu()
     if isinstance(o, Mapping): return {plain(k, where):plain(v, f'{where}[{k!r}]') for k,v in o.items()}
     if isinstance(o, (list,tuple,L)): return (tuple if isinstance(o, tuple) else list)(plain(v, f'{where}[{i}]') for i,v in enumerate(o))
     if isinstance(o, os.PathLike): return str(o)
-    raise ValueError(f"{where} holds a {type(o).__name__}, and a checkpoint takes tensors, numbers, text, dicts and lists only; its state_dict should return those")
+    raise ValueError(f"{where} holds a {type(o).__name__}, and a checkpoint takes tensors, numbers, text, dicts and lists only; "
+                     "its state_dict should return those")
 
 # %% ../../nbs/43_callback.checkpoint.ipynb #d7964f9d
 def save_whole(
@@ -66,7 +68,7 @@ def set_rng_state(
     if sd['cuda'] and len(sd['cuda']) == torch.cuda.device_count(): torch.cuda.set_rng_state_all(sd['cuda'])
     for o,s in zip([o for o in map(whole_dl, loaders) if hasattr(o, 'rng')], sd['dls']): o.rng.setstate(s)
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #9244f5fd
+# %% ../../nbs/43_callback.checkpoint.ipynb #04c1dfc9
 def _has_state(cb): return all(hasattr(type(cb), o) for o in ('state_dict','load_state_dict'))
 
 def training_state(
@@ -74,14 +76,14 @@ def training_state(
     meta:dict=None # Plain values of your own
 )->dict: # Tensors and plain values
     "All that is needed to go on from here"
-    dl,mp = learn.dls.train,getattr(learn, 'scaler', None)
-    rng = [rng_state(learn.dls.loaders)]
-    if num_distrib() > 1:
-        rng = rng*num_distrib()
+    dl,scaler,rng = learn.dls.train,getattr(learn, 'scaler', None),[rng_state(learn.dls.loaders)]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        rng = rng*torch.distributed.get_world_size()
         torch.distributed.all_gather_object(rng, rng[0])
-    return plain(dict(epoch=learn.epoch+1, n_epoch=learn.n_epoch, model=get_model(learn.model).state_dict(), opt=learn.opt.state_dict(),
-        frozen_idx=getattr(learn.opt, 'frozen_idx', 0), scaler=mp.state_dict() if mp is not None else None, rng=rng, meta=meta or {},
-        seed=whole_dl(dl).seed if has_plan(dl) else None, callbacks={cb.name:cb.state_dict() for cb in learn.cbs if _has_state(cb)}))
+    return plain(dict(epoch=learn.epoch+1, n_epoch=learn.n_epoch, rng=rng, meta=meta or {},
+        model=get_model(learn.model).state_dict(), opt=learn.opt.state_dict(), frozen_idx=getattr(learn.opt, 'frozen_idx', 0),
+        scaler=scaler.state_dict() if scaler is not None else None, seed=whole_dl(dl).seed if has_plan(dl) else None,
+        callbacks={cb.name:cb.state_dict() for cb in learn.cbs if _has_state(cb)}))
 
 # %% ../../nbs/43_callback.checkpoint.ipynb #a2711cc8
 class CheckpointCallback(Callback):
@@ -134,7 +136,7 @@ def _copy(self:CheckpointCallback, src, dest):
     try: shutil.copyfile(src, tmp), os.replace(tmp, dest)
     finally: tmp.unlink(missing_ok=True)
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #f1a09d72
+# %% ../../nbs/43_callback.checkpoint.ipynb #cf262354
 class _Resume(Callback):
     "Put back, once, what exists only inside a fit"
     order,name = -100,'resuming'
@@ -146,24 +148,27 @@ class _Resume(Callback):
         for cb in list(self.learn.cbs):
             if cb.name in left and _has_state(cb): cb.load_state_dict(left.pop(cb.name))
         left.pop('checkpoint', None)
-        if left: warnings.warn(f"the checkpoint has the state of {', '.join(left)}, and this Learner has no such callback: training goes on without it")
+        if left: warnings.warn(f"the checkpoint has the state of {', '.join(left)}, and this Learner has no such callback: "
+                               "training goes on without it")
     def before_epoch(self):
         if self._skip() or self.learn.epoch != self.sd['epoch']: return
-        if self.sd['n_epoch'] != self.learn.n_epoch: warnings.warn(f"the checkpoint is of a fit of {self.sd['n_epoch']} epochs and this one has {self.learn.n_epoch}: the schedule differs")
+        if self.sd['n_epoch'] != self.learn.n_epoch: warnings.warn(
+            f"the checkpoint is of a fit of {self.sd['n_epoch']} epochs and this one has {self.learn.n_epoch}: the schedule differs")
         if self.sd['scaler'] and getattr(self.learn, 'scaler', None) is not None: self.learn.scaler.load_state_dict(self.sd['scaler'])
         rng,rank = self.sd['rng'],rank_distrib()
         if rank < len(rng): set_rng_state(rng[rank], self.learn.dls.loaders)
     def after_fit(self):
         if not self._skip(): self.learn.remove_cb(self)
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #968efc4d
+# %% ../../nbs/43_callback.checkpoint.ipynb #dec7675a
 def load_checkpoint(
     learn:Learner, # Made as the one that was saved
     file # Path of a checkpoint
 )->int: # The epoch to go on from: `learn.fit_one_cycle(n, start_epoch=...)`
     "Put `learn` where a training stood"
     sd = torch.load(file, map_location='cpu', weights_only=True)
-    if not isinstance(sd, dict) or 'callbacks' not in sd: raise ValueError(f"{file} is no checkpoint of CheckpointCallback; learn.load reads files of learn.save")
+    if not isinstance(sd, dict) or 'callbacks' not in sd: raise ValueError(
+        f"{file} is no checkpoint of CheckpointCallback; learn.load reads files of learn.save")
     get_model(learn.model).load_state_dict(sd['model'])
     if learn.opt is None: learn.create_opt()
     if sd['frozen_idx']: learn.freeze_to(sd['frozen_idx'])
@@ -179,7 +184,8 @@ def _load_opt(learn, sd):
     sd = to_device(sd, learn.dls.device or 'cpu')
     if 'hypers' in sd: sd['hypers'] = L(sd['hypers'])
     try: learn.opt.load_state_dict(sd)
-    except AssertionError: raise ValueError("the checkpoint's optimizer has other parameter groups; make the Learner with the same model, splitter and opt_func") from None
+    except AssertionError: raise ValueError(
+        "the checkpoint's optimizer has other parameter groups; make the Learner with the same model, splitter and opt_func") from None
 
 def _set_seed(dl, seed):
     "The plans of the saved training, also where their seed was drawn"

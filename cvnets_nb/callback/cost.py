@@ -30,16 +30,17 @@ def same_rng():
         try: yield
         finally: random.setstate(py), np.random.set_state(npy)
 
-# %% ../../nbs/42_callback.cost.ipynb #0b703a98
+# %% ../../nbs/42_callback.cost.ipynb #63d7bce6
 def bare_copy(
     model:nn.Module, # Any model
     meta:bool=True # On the meta device, with shapes only?
 )->nn.Module:
     "A copy of `model` without hooks"
     memo = {id(v):type(v)() for m in model.modules() for k,v in vars(m).items() if 'hook' in k and isinstance(v, dict)}
+    ghost = lambda t: torch.empty_like(t, device='meta')
     if meta:
-        memo.update({id(p):nn.Parameter(torch.empty_like(p, device='meta'), requires_grad=p.requires_grad) for p in model.parameters()})
-        memo.update({id(b):torch.empty_like(b, device='meta') for b in model.buffers()})
+        memo.update({id(p):nn.Parameter(ghost(p), requires_grad=p.requires_grad) for p in model.parameters()})
+        memo.update({id(b):ghost(b) for b in model.buffers()})
     return deepcopy(model, memo)
 
 # %% ../../nbs/42_callback.cost.ipynb #e487979b
@@ -70,7 +71,7 @@ def _tensors(o):
     vs = o.values() if isinstance(o, dict) else o if isinstance(o, (list,tuple)) else []
     return [t for v in vs for t in _tensors(v)]
 
-# %% ../../nbs/42_callback.cost.ipynb #85840897
+# %% ../../nbs/42_callback.cost.ipynb #e70640ab
 def peak_memory(
     device # Where the model trains
 )->tuple: # Bytes (or None where the system does not tell), and what they are
@@ -78,9 +79,10 @@ def peak_memory(
     if torch.device(device).type == 'cuda': return torch.cuda.max_memory_allocated(device),'allocated on the GPU'
     try: import resource
     except ImportError: return None,'unknown here'
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024),'the whole process'
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*unit,'the whole process'
 
-# %% ../../nbs/42_callback.cost.ipynb #9d8d294a
+# %% ../../nbs/42_callback.cost.ipynb #40847f89
 def single_scale_epoch(
     dl, # The training loader
     size # `(h, w)` for a loader without a plan
@@ -92,7 +94,8 @@ def single_scale_epoch(
         lens = [min(bs, n-i) for i in range(0, n, bs)][:len(dl)]
         return dict(steps=len(dl), samples=sum(lens), pixels=sum(lens)*size[0]*size[1], lens=lens)
     plans = [SScFBS(w.base, w.sampler.bs).plan(w.n, rank=r, world=w.world, drop_last=w.drop_last) for r in range(w.world)]
-    return dict(steps=len(plans[0]), samples=sum(p.n_samples for p in plans), pixels=sum(p.n_pixels for p in plans), lens=np.diff(plans[0].starts).tolist())
+    return dict(steps=len(plans[0]), samples=sum(p.n_samples for p in plans), pixels=sum(p.n_pixels for p in plans),
+                lens=np.diff(plans[0].starts).tolist())
 
 # %% ../../nbs/42_callback.cost.ipynb #97984e0e
 def n_updates(
@@ -108,7 +111,7 @@ def n_updates(
         if count >= n_acc: n,count = n+1,0
     return n,count
 
-# %% ../../nbs/42_callback.cost.ipynb #233140b3
+# %% ../../nbs/42_callback.cost.ipynb #7d6ccb7c
 _sums = 'updates','samples','pixels','flops'
 
 class CostLedger(PlanCallback):
@@ -124,23 +127,21 @@ class CostLedger(PlanCallback):
         self._tot = {k:0 for k in (*_sums,'seconds','wait_seconds','recheck_samples','recheck_pixels','recheck_flops')}
         self._base = {k:0 for k in (*_sums,'steps')}
         self._peak,self._memory,self._calib = None,'',None
+    def before_fit(self):
+        PlanCallback.before_fit(self)
+        off,dev = hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'),torch.device(self.dls.device or 'cpu')
+        self._run = None if off else _Run()
+        if not off and dev.type == 'cuda': torch.cuda.reset_peak_memory_stats(dev)
 
 class _Run:
     "What is counted while a fit runs"
-    def __init__(self): self.acc,self.last,self.steps = 0,{},None
+    acc = 0     # samples since single-scale training's last update
     def start(self):
         self.updates,self.wait,self.whole = 0,0.,True
         self.seen,self.passes = Counter(),Counter()
         self.t0 = self.t = time.perf_counter()
 
-# %% ../../nbs/42_callback.cost.ipynb #2969ab2f
-@patch
-def before_fit(self:CostLedger):
-    PlanCallback.before_fit(self)
-    off = hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds')
-    self._run = None if off else _Run()
-    if not off and self.dls.device is not None and torch.device(self.dls.device).type == 'cuda': torch.cuda.reset_peak_memory_stats(self.dls.device)
-
+# %% ../../nbs/42_callback.cost.ipynb #2040d2fb
 @patch
 def before_train(self:CostLedger):
     PlanCallback.before_train(self)
@@ -154,7 +155,7 @@ def before_batch(self:CostLedger):
     r.wait += time.perf_counter() - r.t
     x,n = self.learn.xb[0],self.learn.n_real
     r.seen[tuple(x.shape[-2:]) if x.ndim>=4 else (1,1)] += find_bs(self.learn.xb) if n is None else n
-    if 'xb' not in self._known: self._known['xb'] = apply(lambda t: torch.empty_like(t.as_subclass(Tensor), device='meta'), tuple(self.learn.xb))
+    if 'xb' not in self._known: self._known['xb'] = apply(lambda t: t.as_subclass(Tensor).to('meta'), tuple(self.learn.xb))
 
 @patch
 def after_batch(self:CostLedger):
@@ -202,13 +203,13 @@ def _try_flops(self:CostLedger, model, size, train):
         warnings.warn(f"CostLedger cannot count the operations of this model ({type(e).__name__}: {e}); the other costs are counted")
         return None
 
-# %% ../../nbs/42_callback.cost.ipynb #3bbfbd49
+# %% ../../nbs/42_callback.cost.ipynb #f052d230
 @patch
 def after_train(self:CostLedger):
     r,dl = self._run,self.learn.dl
     if not r or not r.whole or not r.seen: return
-    dev = self.dls.device if self.dls.device is not None else 'cpu'
-    if torch.device(dev).type == 'cuda': torch.cuda.synchronize(dev)
+    dev = torch.device(self.dls.device or 'cpu')
+    if dev.type == 'cuda': torch.cuda.synchronize(dev)
     secs = time.perf_counter() - r.t0
     seen,passes = (_all(c, dl) for c in (r.seen,r.passes))
     first = next(iter(r.seen))
@@ -266,22 +267,7 @@ def table(self:CostLedger):
     rows = [(k, v, b.get(k), v/b[k] if v is not None and b.get(k) else None) for k,v in t.items()]
     return pd.DataFrame([r[1:] for r in rows], columns=['ours','single-scale','ratio'], index=[r[0] for r in rows], dtype=object)
 
-# %% ../../nbs/42_callback.cost.ipynb #774aeef3
-@patch
-def calibrate(self:CostLedger,
-    steps:int=20, # Steps to time
-    warmup:int=3 # Steps before the clock starts
-):
-    "Estimate time and memory of single-scale training from real steps at the base size"
-    check_int('steps', steps), check_int('warmup', warmup, 0)
-    learn = self.learn
-    dl = whole_dl(learn.dls.train)
-    if has_plan(dl): dl = dl.new(sampler=SScFBS(dl.base, dl.sampler.bs))
-    with same_rng(): times,waits,mem = _time_steps(learn, dl, steps, warmup)
-    self._calib = dict(seconds=float(np.median(times)), wait_seconds=float(np.median(waits)))
-    if mem is not None: self._calib['peak_memory'] = mem
-    return self.baseline
-
+# %% ../../nbs/42_callback.cost.ipynb #41407275
 def _cycle(dl):
     while True: yield from dl
 
@@ -292,7 +278,8 @@ def _amp(learn):
 
 def _time_steps(learn, dl, steps, warmup):
     "Seconds of each step, seconds of each that went into waiting for the batch, and peak GPU memory"
-    model = getattr(get_model(learn.model), '_orig_mod', get_model(learn.model))
+    model = get_model(learn.model)
+    model = getattr(model, '_orig_mod', model)
     dev,i = next(model.parameters()).device,learn.dls.n_inp
     gpu = dev.type == 'cuda'
     if gpu: torch.cuda.reset_peak_memory_stats(dev)
@@ -313,7 +300,23 @@ def _time_steps(learn, dl, steps, warmup):
     batches.close()
     return times[warmup:],waits[warmup:],torch.cuda.max_memory_allocated(dev)-held if gpu else None
 
-# %% ../../nbs/42_callback.cost.ipynb #64bf6801
+# %% ../../nbs/42_callback.cost.ipynb #5eccbd60
+@patch
+def calibrate(self:CostLedger,
+    steps:int=20, # Steps to time
+    warmup:int=3 # Steps before the clock starts
+):
+    "Estimate time and memory of single-scale training from real steps at the base size"
+    check_int('steps', steps), check_int('warmup', warmup, 0)
+    learn = self.learn
+    dl = whole_dl(learn.dls.train)
+    if has_plan(dl): dl = dl.new(sampler=SScFBS(dl.base, dl.sampler.bs))
+    with same_rng(): times,waits,mem = _time_steps(learn, dl, steps, warmup)
+    self._calib = dict(seconds=float(np.median(times)), wait_seconds=float(np.median(waits)))
+    if mem is not None: self._calib['peak_memory'] = mem
+    return self.baseline
+
+# %% ../../nbs/42_callback.cost.ipynb #688436e7
 def _human(k, v):
     "A number with the unit of its quantity"
     if v is None: return '–'
@@ -322,21 +325,25 @@ def _human(k, v):
         if v >= big: return f'{v/big:,.2f} {u}' + ('B' if k == 'peak_memory' else '')
     return f'{v:,.0f}'
 
+# %% ../../nbs/42_callback.cost.ipynb #773e7cfb
 @patch
 def show(self:CostLedger):
     "Show the bill"
     import pandas as pd
-    df,est = self.table(),self._calib is not None
-    name = lambda k: ('of which re-checks: ' + k[8:] if k.startswith('recheck') else k).replace('_',' ') + (f' ({self._memory})' if k == 'peak_memory' and self._memory else '')
+    df = self.table()
+    def name(k):
+        if k.startswith('recheck'): return f'of which re-checks: {k[8:]}'
+        return k.replace('_', ' ') + (f' ({self._memory})' if k == 'peak_memory' and self._memory else '')
     def cells(k, r):
-        guess = '≈ ' if est and k in ('seconds','wait_seconds','peak_memory') and r['single-scale'] is not None else ''
-        if k.startswith('recheck'): return _human(k, r['ours']),'',''
-        return _human(k, r['ours']),guess+_human(k, r['single-scale']),'–' if r['ratio'] is None else f"{r['ratio']:.2f}"
+        a,b,ratio = _human(k, r['ours']),_human(k, r['single-scale']),'–' if r['ratio'] is None else f"{r['ratio']:.2f}"
+        if k.startswith('recheck'): return a,'',''
+        return a,'≈ '*(k not in _sums and r['single-scale'] is not None)+b,ratio
     out = pd.DataFrame([cells(k, r) for k,r in df.iterrows()], columns=df.columns, index=[name(k) for k in df.index])
     try: from IPython.display import display
     except ImportError: display = print
     display(out)
 
+# %% ../../nbs/42_callback.cost.ipynb #30e3d4a2
 @patch
 def plot(self:CostLedger, ax=None):
     "Each cost as a share of single-scale training's; re-check passes are the dark part"

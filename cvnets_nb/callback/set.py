@@ -71,7 +71,7 @@ def choose_active(
     stay[rest[:max(0, min(bs, n) - int(stay.sum()))]] = True
     return np.flatnonzero(stay)
 
-# %% ../../nbs/41_callback.set.ipynb #ef70c8d5
+# %% ../../nbs/41_callback.set.ipynb #5182055b
 def read_labels(
     dl # The training loader
 )->np.ndarray: # (n,) int64
@@ -85,7 +85,9 @@ def read_labels(
         f"SET needs one label per image, and a target here is {_say(ys[0][0])}; train multi-label, regression and dense tasks without SET")
     return np.fromiter((int(ys[0][i]) for i in range(n)), np.int64, n)
 
-def _say(y): return f"a {type(y).__name__} of shape {tuple(getattr(y,'shape',()))}" if getattr(y,'shape',()) else f"the {type(y).__name__} {y}"
+def _say(y):
+    shape = tuple(getattr(y, 'shape', ()))
+    return f"a {type(y).__name__} of shape {shape}" if shape else f"the {type(y).__name__} {y}"
 
 # %% ../../nbs/41_callback.set.ipynb #3daf6fbb
 def smoothing_of(
@@ -99,7 +101,7 @@ def smoothing_of(
             if isinstance(v, (int,float)) and 0 < v < 1: return float(v)
     return 0.
 
-# %% ../../nbs/41_callback.set.ipynb #19a38c9a
+# %% ../../nbs/41_callback.set.ipynb #d0eea593
 @dataclass(frozen=True)
 class SETConfig:
     "What `SET` was asked for"
@@ -108,7 +110,7 @@ class SETConfig:
     every:int=2
     source:str=None
     keep:float=0.2
-    until:float=0.85
+    until:float=0.8
     def __post_init__(self):
         for nm in ('threshold','keep','until'):
             v = getattr(self, nm)
@@ -135,7 +137,7 @@ class SETState:
     ids:list=field(default_factory=list) # Ids of the steps so far …
     oks:list=field(default_factory=list) # … and whether they passed, still on the device
 
-# %% ../../nbs/41_callback.set.ipynb #c15b5dea
+# %% ../../nbs/41_callback.set.ipynb #84dbd26a
 class SET(PlanCallback):
     "Leave easy samples out of the next plans, and look at them again now and then (arXiv 2206.02002)"
     _stateattrs = ('_st',)
@@ -143,9 +145,9 @@ class SET(PlanCallback):
         threshold:float=0.9, # Least probability of the right class that counts as confident
         window:int=3, # Checks in a row that make a sample easy; more is more careful
         every:int=2, # Epochs between two looks at the samples that left
-        source:str=None, # 'train': the training steps' predictions; 'pass': full passes; None: 'train' unless MixUp or CutMix mix the targets
+        source:str=None, # 'train': the training steps tell; 'pass': full passes do; None: 'train', unless MixUp or CutMix mix the targets
         keep:float=0.2, # Least share of each class that stays in the plan
-        until:float=0.85 # Share of a fit after which all samples come back
+        until:float=0.8 # Share of a fit after which all samples come back
     ):
         self.cfg = SETConfig(threshold, window, every, source, keep, until)
         self._init_state()
@@ -154,12 +156,13 @@ class SET(PlanCallback):
         self._st = SETState()
     def __repr__(self): return repr(self.cfg).replace('SETConfig', 'SET')
 
-# %% ../../nbs/41_callback.set.ipynb #65d20505
+# %% ../../nbs/41_callback.set.ipynb #ee69da26
 @patch
 def before_fit(self:SET):
     PlanCallback.before_fit(self)
     dl,st = self.dls.train,self._st
-    st.on = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds')) and getattr(whole_dl(dl), 'n', 1) != 0
+    watched = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'))
+    st.on = watched and getattr(whole_dl(dl), 'n', 1) != 0        # an exported Learner has no data
     if has_plan(dl): dl.set_active(None)
     if not st.on: return
     if not has_plan(dl): raise ValueError(f"SET chooses the samples of the next plan, and this training loader ({type(dl).__name__}) has none: "
@@ -167,19 +170,17 @@ def before_fit(self:SET):
     st.source = self._find_source()
     if st.labels is None: st.labels = read_labels(whole_dl(dl))
     if st.counts is None: st.counts = np.zeros(len(st.labels), np.int32)
-    self._fits(whole_dl(dl).n)
+    if len(st.counts) != whole_dl(dl).n: raise ValueError(
+        f"SET has counts of {len(st.counts)} samples and the training data have {whole_dl(dl).n}; learn.set.reset() forgets them")
     self._check_threshold()
-
-@patch
-def _fits(self:SET, n):
-    if len(self._st.counts) != n: raise ValueError(f"SET has counts of {len(self._st.counts)} samples and the training data have {n}; learn.set.reset() forgets them")
 
 @patch
 def _find_source(self:SET):
     mix = [type(cb).__name__ for cb in self.learn.cbs if isinstance(cb, MixHandler)]
     if not mix: return self.cfg.source or 'train'
-    if self.cfg.source == 'train': raise ValueError(f"{mix[0]} mixes the targets of the training steps, so they say nothing about single samples: use SET(source='pass')")
-    if self.cfg.source is None: warnings.warn(f"{mix[0]} mixes the targets of the training steps: SET makes a full evaluation pass every {self.cfg.every} epochs instead (source='pass')")
+    why = f"{mix[0]} mixes the targets of the training steps, so they say nothing about single samples"
+    if self.cfg.source == 'train': raise ValueError(f"{why}: use SET(source='pass')")
+    if self.cfg.source is None: warnings.warn(f"{why}: SET makes a full evaluation pass every {self.cfg.every} epochs instead (source='pass')")
     return 'pass'
 
 @patch
@@ -190,7 +191,7 @@ def _check_threshold(self:SET):
         f"threshold {self.cfg.threshold} is more than this loss asks for: label smoothing {eps} over {c} classes trains towards {asked:.3f}; "
         f"use SET(threshold={math.floor(asked*20)/20:g}) or less smoothing")
 
-# %% ../../nbs/41_callback.set.ipynb #bab0a857
+# %% ../../nbs/41_callback.set.ipynb #e51527fa
 @patch
 def before_epoch(self:SET):
     PlanCallback.before_epoch(self)
@@ -214,15 +215,17 @@ def after_loss(self:SET):
     st.ids.append(ids[:n])
     if st.source == 'pass': return
     if not isinstance(pred, Tensor) or pred.ndim != 2 or len(pred) != len(ids) or targ.ndim != 1: raise ValueError(
-        f"SET needs one row of class scores per image, got {_say(pred)} for {len(ids)} images and a target of shape {tuple(targ.shape)}; train this task without SET")
+        f"SET needs one row of class scores per image, got {_say(pred)} and a target of shape {tuple(targ.shape)} for {len(ids)} images; "
+        "train this task without SET")
     st.oks.append(is_sure(pred, targ, self.cfg.threshold)[:n])
 
-# %% ../../nbs/41_callback.set.ipynb #ce21c6eb
+# %% ../../nbs/41_callback.set.ipynb #a2700f53
 @patch
 def _look(self:SET, ids):
     "An evaluation-mode pass over `ids`: this process's share of them, and whether they passed"
     model,dl,i = get_model(self.learn.model),self.dls.train.recheck(ids),self.dls.n_inp
-    cost,amp = getattr(self.learn, 'cost', None),getattr(getattr(self.learn, 'mixed_precision', None), 'autocast', None)
+    cost,mp = (getattr(self.learn, o, None) for o in ('cost','mixed_precision'))
+    amp = getattr(mp, 'autocast', None)
     modes,seen,oks = [(m, m.training) for m in model.modules()],[ids[:0]],[]
     model.eval()
     try:
@@ -249,7 +252,7 @@ def all_checks(
     torch.distributed.all_gather_object(parts, (ids,ok))
     return tuple(np.concatenate(o) for o in zip(*parts))
 
-# %% ../../nbs/41_callback.set.ipynb #8d88a5e7
+# %% ../../nbs/41_callback.set.ipynb #e5ed75c9
 @patch
 def after_train(self:SET):
     st,cfg,dl = self._st,self.cfg,whole_dl(self.dls.train)
@@ -263,7 +266,8 @@ def after_train(self:SET):
     st.counts = update_counts(st.counts, *all_checks(ids, ok, dl.world), cfg.window)
     st.active = choose_active(st.counts, cfg.window, st.labels, cfg.keep, dl.sampler.bs*dl.world, rng_for(dl.seed, st.epochs, 0x5E7))
     easy = easy_mask(st.counts, cfg.window)
-    st.history.append(dict(epoch=st.epochs-1, active=len(st.planned), easy=int(easy.sum()), rechecked=len(again), back=int((was_easy & ~easy).sum())))
+    st.history.append(dict(epoch=st.epochs-1, active=len(st.planned), easy=int(easy.sum()), rechecked=len(again),
+                           back=int((was_easy & ~easy).sum())))
     st.ids,st.oks = [],[]
 
 @patch
@@ -271,7 +275,7 @@ def after_fit(self:SET):
     if has_plan(self.dls.train): self.dls.train.set_active(None)
     PlanCallback.after_fit(self)
 
-# %% ../../nbs/41_callback.set.ipynb #cb876ed6
+# %% ../../nbs/41_callback.set.ipynb #246aecc6
 @patch(as_prop=True)
 def counts(self:SET):
     "(n,) count of each training sample; None before the first fit"
@@ -284,7 +288,7 @@ def active(self:SET):
 
 @patch(as_prop=True)
 def history(self:SET):
-    "A dict per watched epoch: samples in its plan, easy ones after it, how many were looked at again, how many turned hard again"
+    "A dict per watched epoch: samples in its plan, easy ones after it, how many were looked at again, how many turned hard"
     return self._st.history
 
 @patch
@@ -292,7 +296,7 @@ def reset(self:SET):
     "Forget all counts"
     self._init_state()
 
-# %% ../../nbs/41_callback.set.ipynb #95cd945b
+# %% ../../nbs/41_callback.set.ipynb #4dc710ef
 @patch
 def plot(self:SET, ax=None):
     "How many samples each epoch trained on, how many were easy after it, and how many of those turned hard again"
@@ -310,8 +314,8 @@ def plot(self:SET, ax=None):
 @patch
 def _show(self:SET, ids, n, title):
     from fastai.vision.data import get_grid
-    ds,ids = whole_dl(self.dls.train).dataset,ids[np.unique(np.linspace(0, len(ids)-1, min(n, len(ids))).astype(int))] if len(ids) else ids
     if not len(ids): raise ValueError(f"there are no {title} samples yet")
+    ids,ds = ids[np.unique(np.linspace(0, len(ids)-1, min(n, len(ids))).astype(int))],whole_dl(self.dls.train).dataset
     for i,ax in zip(ids, get_grid(len(ids), figsize=(8, 8/3*math.ceil(len(ids)/3)))): ds.show(ds[int(i)], ctx=ax)
 
 @patch
@@ -319,7 +323,8 @@ def show_easy(self:SET,
     n:int=9 # How many, spread over all of them
 ):
     "Show easy samples and their labels"
-    self._show(np.flatnonzero(easy_mask(self._st.counts, self.cfg.window)) if self._st.counts is not None else [], n, 'easy')
+    c = self._st.counts
+    self._show(np.flatnonzero(easy_mask(c, self.cfg.window)) if c is not None else [], n, 'easy')
 
 @patch
 def show_hard(self:SET,
@@ -329,19 +334,22 @@ def show_hard(self:SET,
     c = self._st.counts
     self._show(np.flatnonzero((c == c.min()) & (c < self.cfg.window)) if c is not None else [], n, 'hard')
 
-# %% ../../nbs/41_callback.set.ipynb #212111ec
+# %% ../../nbs/41_callback.set.ipynb #c2402948
 @patch
 def state_dict(self:SET):
     "Counts, next ids and history, as tensors and plain values"
     st = self._st
     as_t = lambda o: None if o is None else torch.from_numpy(o.copy())
-    return dict(window=self.cfg.window, epochs=st.epochs, counts=as_t(st.counts), active=as_t(st.active), history=[dict(h) for h in st.history])
+    return dict(window=self.cfg.window, epochs=st.epochs, counts=as_t(st.counts), active=as_t(st.active),
+                history=[dict(h) for h in st.history])
 
 @patch
 def load_state_dict(self:SET, sd):
     "Go on from a `state_dict` of a `SET` with the same window and training data of the same length"
-    if sd['window'] != self.cfg.window: raise ValueError(f"this state counts to window={sd['window']} and this SET to {self.cfg.window}; make it with SET(window={sd['window']})")
-    dl,n = whole_dl(self.dls.train) if self.learn is not None else None,None if sd['counts'] is None else len(sd['counts'])
-    if n and has_plan(dl) and dl.n not in (0,n): raise ValueError(f"this state counts {n} samples and the training data have {dl.n}; load it with the data it came from")
+    w,n = sd['window'],None if sd['counts'] is None else len(sd['counts'])
+    if w != self.cfg.window: raise ValueError(f"this state counts to window={w} and this SET to {self.cfg.window}; make it with SET(window={w})")
+    dl = whole_dl(self.dls.train) if self.learn is not None else None
+    if n and has_plan(dl) and dl.n not in (0,n): raise ValueError(
+        f"this state counts {n} samples and the training data have {dl.n}; load it with the data it came from")
     as_n,st = lambda o: None if o is None else o.numpy().copy(),self._st
     st.counts,st.active,st.epochs,st.history = as_n(sd['counts']),as_n(sd['active']),sd['epochs'],[dict(h) for h in sd['history']]

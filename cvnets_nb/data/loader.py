@@ -58,7 +58,7 @@ class PlanDL(TfmdDL):
         self.sized.presize(sampler.pairs[-1][:2] if shuffle else sampler.base)
         super().__init__(dataset, bs=sampler.bs, shuffle=shuffle, drop_last=drop_last, **kwargs)
 
-# %% ../../nbs/21_data.loader.ipynb #cda8dc3c
+# %% ../../nbs/21_data.loader.ipynb #2f83c6ae
 @patch(as_prop=True)
 def base(self:PlanDL):
     "The `(h, w)` of the sampler's base: the size of unshuffled passes"
@@ -78,8 +78,8 @@ def plan(self:PlanDL):
     return self._plan[1]
 
 @patch
-def _make_plan(self:PlanDL):
-    kw = dict(rank=self.rank, world=self.world, drop_last=self.drop_last)
+def _make_plan(self:PlanDL, rank=None):
+    kw = dict(rank=self.rank if rank is None else rank, world=self.world, drop_last=self.drop_last)
     if self.shuffle: return self.sampler.plan(self.n, epoch=self.epoch, seed=self.seed, ids=self.active, **kw)
     return SScFBS(self.base, self.sampler.bs).plan(self.n, shuffle=False, ids=self.subset, **kw)
 

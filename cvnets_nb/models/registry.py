@@ -52,12 +52,12 @@ def list_models(
     if task is not None and task not in tasks: raise ValueError(f"unknown task {task!r}: there are {', '.join(tasks)}")
     return [n for n in _models.find(pattern) if task in (None, _models[n].task)]
 
-# %% ../../nbs/30_models.registry.ipynb #b3526cb4
+# %% ../../nbs/30_models.registry.ipynb #170d31ba
 def _check_keywords(name, entry, kw):
     "Refuse keywords that `entry` does not take"
     for k in kw:
         if k in entry.fixed: raise ValueError(f"create_model({name!r}): {k} is {entry.fixed[k]!r} by the name; choose another of {', '.join(_siblings(entry))}")
-        if k not in entry.keywords: raise ValueError(f"create_model({name!r}): unknown keyword {k!r}; it takes {', '.join(entry.keywords) or 'none'}")
+        if k not in entry.keywords: raise TypeError(f"create_model({name!r}): unknown keyword {k!r}; it takes {', '.join(entry.keywords) or 'none'}")
 
 def _siblings(entry):
     "The names made by the same maker"

@@ -1,0 +1,125 @@
+"Two real processes on the CPU train with MSc-VBS and SET: equal steps, weights, counts and bills, exact metrics, ordered predictions"
+import os, socket, subprocess, sys
+from pathlib import Path
+import numpy as np, pytest, torch
+from torch import nn
+
+epochs = 3
+
+def _learner(num_workers=0):
+    from fastai.vision.all import Callback, ConvLayer, Flatten, Learner, accuracy, set_seed
+    from cvnets_nb.callback import SET, CostLedger
+    from cvnets_nb.data.digits import digits
+    from cvnets_nb.samplers import MScVBS
+
+    class Steps(Callback):
+        "What each step held"
+        order = 13
+        def before_fit(self):
+            self.seen = []
+            if not hasattr(self, 'labels'): self.labels = torch.tensor([int(o) for o in self.dls.train.dataset.tls[1]])
+        def after_pred(self):
+            if not self.training: return
+            ids = self.learn.sample_ids
+            assert (self.labels[ids] == self.y.cpu()).all()
+            self.seen.append((self.learn.epoch, tuple(self.x.shape[-2:]), ids.copy(), self.learn.n_real))
+
+    dls = digits(size=32, bs=32, num_workers=num_workers).with_plan(MScVBS(size=32, bs=32))   # a seed of its own on each process
+    dls.device = 'cpu'
+    set_seed(0)
+    net = nn.Sequential(ConvLayer(3, 8, stride=2), ConvLayer(8, 16, stride=2), nn.AdaptiveAvgPool2d(1), Flatten(), nn.Linear(16, 10))
+    cbs = [SET(0.5, 1, every=1, keep=0, until=1), CostLedger(), Steps()]
+    return Learner(dls, net, metrics=accuracy, cbs=cbs)
+
+def _train(out, num_workers):
+    "One of the processes"
+    from fastai.vision.all import rank_distrib
+    import fastai.distributed   # gives Learner its distrib_ctx
+    torch.set_num_threads(1)
+    learn = _learner(num_workers)
+    with learn.no_bar(), learn.no_logging(), learn.distrib_ctx(sync_bn=False, cpu=True):
+        assert torch.distributed.get_world_size() == 2
+        learn.fit_one_cycle(epochs, 2e-2)
+        train_state = {k: v.clone() for k,v in learn.model.named_parameters()}
+        history = [list(map(float, v)) for v in learn.recorder.values]
+        scores = list(map(float, learn.validate()))
+        preds,targs,losses = learn.get_preds(with_loss=True)
+        train_preds,train_targs = learn.get_preds(ds_idx=0)
+        test_preds,_ = learn.get_preds(dl=learn.dls.test_dl(list(learn.dls.valid_ds.items[:5])))     # one step: 3 and 2
+        lonely,_ = learn.get_preds(dl=learn.dls.test_dl(list(learn.dls.valid_ds.items[:1])))         # one id, two processes
+    assert not hasattr(learn.model, 'module') and learn.dls.train.world == 1
+    bill = {k: v for k,v in learn.cost.totals.items() if 'seconds' not in k and k != 'peak_memory'}
+    base = {k: v for k,v in learn.cost.baseline.items() if 'seconds' not in k and k != 'peak_memory'}
+    torch.save(dict(steps=learn.steps.seen, params=train_state, model=learn.model.state_dict(), counts=learn.set.counts, sets=learn.set.history,
+                    bill=bill, base=base, history=history, scores=scores, preds=preds, targs=targs, losses=losses, train_preds=train_preds,
+                    train_targs=train_targs, test_preds=test_preds, lonely=lonely, one=learn.dls.valid.sampler), Path(out)/f'{rank_distrib()}.pt')
+
+def _two(out, num_workers):
+    "Run both processes; what each left behind"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    env = dict(os.environ, WORLD_SIZE='2', LOCAL_WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    cmd = [sys.executable, '-W', 'ignore', __file__, str(out), str(num_workers)]
+    logs = [open(out/f'{r}.log', 'w+') for r in range(2)]
+    ps = [subprocess.Popen(cmd, env=dict(env, RANK=str(r), LOCAL_RANK=str(r)), stdout=f, stderr=f) for r,f in enumerate(logs)]
+    try: codes = [p.wait(timeout=300) for p in ps]
+    finally:
+        for p in ps: p.kill()
+        for f in logs: f.close()
+    assert codes == [0,0], '\n'.join(f'process {r}:\n' + (out/f'{r}.log').read_text()[-3000:] for r in range(2))
+    return [torch.load(out/f'{r}.pt', weights_only=False) for r in range(2)]
+
+@pytest.fixture(scope='module')
+def both(tmp_path_factory): return _two(tmp_path_factory.mktemp('ranks'), 0)
+
+def _same_steps(both):
+    a,b = (o['steps'] for o in both)
+    assert len(a) == len(b) and {e for e,*_ in a} == set(range(epochs))
+    assert [(e, hw, len(ids)) for e,hw,ids,_ in a] == [(e, hw, len(ids)) for e,hw,ids,_ in b]
+    assert len({hw for _,hw,*_ in a}) > 2
+    first = np.concatenate([ids[:n] for o in (a,b) for e,_,ids,n in o if e == 0])
+    assert np.array_equal(np.sort(first), np.arange(1438)), 'every id once in the first epoch'
+    for e in range(epochs):
+        ids = np.concatenate([ids[:n] for o in (a,b) for k,_,ids,n in o if k == e])
+        assert len(ids) == len(np.unique(ids)) == both[0]['sets'][e]['active']
+
+def test_steps_are_the_same_on_both(both): _same_steps(both)
+
+def test_set_and_the_bill_are_the_same_on_both(both):
+    a,b = both
+    assert np.array_equal(a['counts'], b['counts']) and a['counts'].max() == 1
+    assert a['sets'] == b['sets'] and a['sets'][-1]['active'] < 1438 and a['sets'][-1]['rechecked'] > 0
+    assert a['bill'] == b['bill'] and a['base'] == b['base']
+    assert a['bill']['samples'] == sum(h['active'] + h['rechecked'] for h in a['sets'])
+    assert a['bill']['updates'] == len(a['steps'])
+    assert a['base']['samples'] == epochs*1438
+
+def test_weights_are_the_same_on_both(both):
+    for k,v in both[0]['params'].items(): assert torch.equal(v, both[1]['params'][k]), k
+
+def test_metrics_are_those_of_one_process(both):
+    "Every validation sample counts once, on both processes, as if there were one"
+    learn = _learner()
+    learn.model.load_state_dict(both[0]['model'])
+    with learn.no_bar(), learn.no_logging():
+        want = list(map(float, learn.validate()))
+        preds,targs,losses = learn.get_preds(with_loss=True)
+        train_preds,train_targs = learn.get_preds(ds_idx=0)
+    assert want[1] > 0.3 and both[0]['scores'] == both[1]['scores']
+    np.testing.assert_allclose(both[0]['scores'], want, rtol=1e-5)
+    np.testing.assert_allclose(both[0]['history'][-1][1:], want, rtol=1e-5)     # what the Recorder wrote while training
+    for o in both:
+        assert torch.equal(o['targs'], targs) and torch.equal(o['train_targs'], train_targs)
+        torch.testing.assert_close(o['preds'], preds)
+        torch.testing.assert_close(o['losses'], losses)
+        torch.testing.assert_close(o['test_preds'], preds[:5])
+        torch.testing.assert_close(o['lonely'], preds[:1])
+        assert len(o['train_preds']) == len(train_preds)
+
+def test_with_worker_processes(tmp_path): 
+    both = _two(tmp_path, 2)
+    _same_steps(both)
+    assert both[0]['scores'] == both[1]['scores'] and np.array_equal(both[0]['counts'], both[1]['counts'])
+
+if __name__ == '__main__': _train(sys.argv[1], int(sys.argv[2]))
