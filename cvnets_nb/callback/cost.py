@@ -245,7 +245,7 @@ def _all(counter, dl):
     torch.distributed.all_gather_object(parts, counter)
     return sum(parts, Counter())
 
-# %% ../../nbs/42_callback.cost.ipynb #48599ea0
+# %% ../../nbs/42_callback.cost.ipynb #80b7aa6c
 @patch(as_prop=True)
 def totals(self:CostLedger):
     "What all epochs cost; `recheck_…` are the part of `SET`'s passes"
@@ -261,7 +261,7 @@ def baseline(self:CostLedger):
 
 @patch
 def table(self:CostLedger):
-    "A `DataFrame`: a row per quantity; ours, single-scale, and ours as a share of single-scale"
+    "A `DataFrame`: a row per quantity; ours, single-scale (time and memory estimated), and ours as a share of it"
     import pandas as pd
     t,b = self.totals,self.baseline
     rows = [(k, v, b.get(k), v/b[k] if v is not None and b.get(k) else None) for k,v in t.items()]
@@ -343,7 +343,7 @@ def show(self:CostLedger):
     except ImportError: display = print
     display(out)
 
-# %% ../../nbs/42_callback.cost.ipynb #30e3d4a2
+# %% ../../nbs/42_callback.cost.ipynb #2c7c3536
 @patch
 def plot(self:CostLedger, ax=None):
     "Each cost as a share of single-scale training's; re-check passes are the dark part"
@@ -354,9 +354,10 @@ def plot(self:CostLedger, ax=None):
     if ax is None: _,ax = plt.subplots(figsize=(7, 0.5+0.4*len(df)))
     ks = list(df.index)[::-1]
     again = [(t.get('recheck_'+k) or 0)/df['single-scale'][k] for k in ks]
-    ax.barh(ks, [df['ratio'][k]-a for k,a in zip(ks, again)], color='#6baed6')
-    ax.barh(ks, again, left=[df['ratio'][k]-a for k,a in zip(ks, again)], color='#08519c', label='re-checks')
-    for k in ks: ax.text(df['ratio'][k]+0.01, k, f"{df['ratio'][k]:.2f}", va='center', fontsize=9)
+    ys = [k if k in _sums else k.replace('_',' ') + ' (estimate)' for k in ks]
+    ax.barh(ys, [df['ratio'][k]-a for k,a in zip(ks, again)], color='#6baed6')
+    ax.barh(ys, again, left=[df['ratio'][k]-a for k,a in zip(ks, again)], color='#08519c', label='re-checks')
+    for k,y in zip(ks, ys): ax.text(df['ratio'][k]+0.01, y, f"{df['ratio'][k]:.2f}", va='center', fontsize=9)
     ax.axvline(1, color='grey', lw=0.8)
     ax.set(xlim=(0, max(1.15, max(df['ratio'])*1.15)), xlabel='share of single-scale training')
     if sum(again): ax.legend(fontsize=8)

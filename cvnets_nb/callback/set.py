@@ -296,7 +296,7 @@ def reset(self:SET):
     "Forget all counts"
     self._init_state()
 
-# %% ../../nbs/41_callback.set.ipynb #4dc710ef
+# %% ../../nbs/41_callback.set.ipynb #3e5cf6a2
 @patch
 def plot(self:SET, ax=None):
     "How many samples each epoch trained on, how many were easy after it, and how many of those turned hard again"
@@ -308,7 +308,7 @@ def plot(self:SET, ax=None):
     ax.plot(e, [h['easy'] for h in self.history], 'o-', color='#2171b5', label='easy after the epoch')
     ax.plot(e, [h['back'] for h in self.history], 's:', color='#cb181d', label='turned hard again')
     ax.axhline(n, color='grey', lw=0.8)
-    ax.set(xlabel='epoch', ylabel='training samples', ylim=(0, n*1.05)), ax.legend(loc='upper left', fontsize=8)
+    ax.set(xlabel='epoch', ylabel='training samples', ylim=(0, n*1.05)), ax.legend(loc='center left', fontsize=8)
     return ax
 
 @patch

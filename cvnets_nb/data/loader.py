@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['PlanDL']
 
-# %% ../../nbs/21_data.loader.ipynb #de149e99
+# %% ../../nbs/21_data.loader.ipynb #4a14ff09
 import copy, inspect, itertools
 import numpy as np, torch
 from torch import Tensor
+from torch.utils.data import IterableDataset
 from fastcore.basics import patch, first
 from fastcore.foundation import L
 from fastai.data.load import DataLoader
@@ -32,7 +33,7 @@ def _image(b):
     "The first image-like tensor of a batch"
     return first(t for t in L(b) if isinstance(t, Tensor) and t.ndim >= 4)
 
-# %% ../../nbs/21_data.loader.ipynb #33613fc0
+# %% ../../nbs/21_data.loader.ipynb #5a989450
 class PlanDL(TfmdDL):
     "A fastai `TfmdDL` whose batches are the steps of a plan"
     def __init__(self,
@@ -49,7 +50,8 @@ class PlanDL(TfmdDL):
     ):
         kwargs = _check_kwargs(kwargs)
         if sampler is None: raise ValueError("PlanDL needs a sampler, for example sampler=MScVBS(size=224, bs=64); dls.with_plan(sampler) passes it")
-        if not hasattr(dataset, '__getitem__'): raise ValueError("a plan names images by position and this dataset has none: give one with __getitem__ and len")
+        if not (hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')) or isinstance(dataset, IterableDataset): raise ValueError(
+            f"a plan names images by position and {type(dataset).__name__} has none: give a dataset with __getitem__ and __len__")
         # all of it before super().__init__, where setting up the transforms may already read a batch
         self.sampler,self._seed,self.subset,self.rank,self.world = sampler,seed,subset,rank,world
         self.epoch,self.pinned,self.active,self._version,self._peek,self._plan,self._running = 0,False,None,0,False,(None,None),None
@@ -202,7 +204,7 @@ def distributed(self:PlanDL,
     from cvnets_nb.data.distrib import PlanDDL      # here and not above: fastai.distributed wants accelerate
     return PlanDDL(self, rank, world_size, device)
 
-# %% ../../nbs/21_data.loader.ipynb #04008b3b
+# %% ../../nbs/21_data.loader.ipynb #76606162
 def _own_tfms(loaders):
     "Copies of the loaders' pipelines in one go: what they shared they share again, with nobody else"
     names = ('after_item','before_batch','after_batch')
@@ -212,6 +214,7 @@ def _own_tfms(loaders):
 def _plain(dl):
     if not isinstance(dl, TfmdDL) or type(dl) not in (TfmdDL, PlanDL): raise ValueError(
         f"with_plan takes fastai's plain TfmdDL, and this loader is a {type(dl).__name__}: its own way of choosing samples would be lost")
+    if dl.bs is None: raise ValueError("this loader has bs=None, so its items are batches already and nothing is left to plan; give it a dataset of single images and a bs")
 
 # %% ../../nbs/21_data.loader.ipynb #e56b514a
 @patch
