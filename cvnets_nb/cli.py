@@ -271,7 +271,7 @@ def save_run(
     shutil.rmtree(out/'checkpoint', ignore_errors=True)
     return run
 
-# %% ../nbs/82_cli.ipynb #48f28390
+# %% ../nbs/82_cli.ipynb #5207f360
 def _report(out, run, learn=None):
     "The accuracy, the bill and where things are"
     print(f"\naccuracy {run['accuracy']:.2%} on {run['data']['valid']:,} images held out\n")
@@ -292,7 +292,6 @@ def cvnets_train(
         if run: check_data(learn, run, out)
     except (ValueError,OSError) as e: p.error(str(e))
     with nullcontext() if sys.stdout.isatty() else learn.no_bar():
-        try: run = train_run(learn, a, out, run)
+        try: run = save_run(learn, out, train_run(learn, a, out, run))
         except KeyboardInterrupt: p.exit(130, f"\n{p.prog}: interrupted; {p.prog} --resume --out {shlex.quote(str(out))} goes on\n")
-        run = save_run(learn, out, run)
     _report(out, run, learn)

@@ -1,5 +1,5 @@
 "The samplers' contract, sentence by sentence, as properties"
-import pickle, random, subprocess, sys, time, tracemalloc
+import pickle, random, subprocess, sys, tracemalloc
 from collections import Counter
 from dataclasses import FrozenInstanceError, replace
 
@@ -307,11 +307,9 @@ def test_plot_draws_a_box_per_step():
     assert MScVBS(224, 16).plan(3000).plot(ax=ax) is ax and len(ax.patches) == 60
     plt.close('all')
 
-def test_planning_imagenet_is_quick_and_small():
-    s, n, best = MScVBS(224, 128), 1_281_167, 9
-    for e in range(9):
-        t = time.perf_counter(); p = s.plan(n, epoch=e); best = min(best, time.perf_counter() - t)
-    assert best <= .15, best
+def test_planning_imagenet_is_small():       # how quick it is, nbs/benchmarks/planning.ipynb measures
+    s, n = MScVBS(224, 128), 1_281_167
+    p = s.plan(n)
     for kw in dict(), dict(rank=3, world=8), dict(ids=np.arange(n)[::-1]):
         tracemalloc.start(); s.plan(n, **kw); peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
         assert peak <= 100e6, (kw, peak)

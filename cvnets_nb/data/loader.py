@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PlanDL']
 
-# %% ../../nbs/21_data.loader.ipynb #4a14ff09
-import copy, inspect, itertools
+# %% ../../nbs/21_data.loader.ipynb #5d9997e0
+import inspect, itertools
+from copy import copy, deepcopy
 import numpy as np, torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -152,7 +153,7 @@ def _one_pass(self:PlanDL):
     try: TfmdDL._one_pass(self)
     finally: self.sized.set(self.sized.base)
 
-# %% ../../nbs/21_data.loader.ipynb #b401c6a4
+# %% ../../nbs/21_data.loader.ipynb #2200ef98
 @patch
 def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     "A new loader like this one, with `kwargs` changed; `bs=` changes the sampler's"
@@ -166,8 +167,7 @@ def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     if bs: kw['sampler'] = kw['sampler'].with_bs(bs)
     res = TfmdDL.new(self, dataset, cls, **kw)
     if dataset is None:
-        res.epoch,res.pinned = self.epoch,self.pinned
-        res.set_active(self.active)
+        res.epoch,res.pinned,res.active = self.epoch,self.pinned,self.active
     return res
 
 # %% ../../nbs/21_data.loader.ipynb #cd05b7cb
@@ -204,19 +204,19 @@ def distributed(self:PlanDL,
     from cvnets_nb.data.distrib import PlanDDL      # here and not above: fastai.distributed wants accelerate
     return PlanDDL(self, rank, world_size, device)
 
-# %% ../../nbs/21_data.loader.ipynb #76606162
+# %% ../../nbs/21_data.loader.ipynb #23a9c89e
 def _own_tfms(loaders):
     "Copies of the loaders' pipelines in one go: what they shared they share again, with nobody else"
     names = ('after_item','before_batch','after_batch')
     memo = {id(dl.dataset):dl.dataset for dl in loaders}      # transforms may hold the data: that is not copied
-    return [{nm:copy.deepcopy(getattr(dl,nm), memo) for nm in names} for dl in loaders]
+    return [{nm:deepcopy(getattr(dl,nm), memo) for nm in names} for dl in loaders]
 
 def _plain(dl):
     if not isinstance(dl, TfmdDL) or type(dl) not in (TfmdDL, PlanDL): raise ValueError(
         f"with_plan takes fastai's plain TfmdDL, and this loader is a {type(dl).__name__}: its own way of choosing samples would be lost")
     if dl.bs is None: raise ValueError("this loader has bs=None, so its items are batches already and nothing is left to plan; give it a dataset of single images and a bs")
 
-# %% ../../nbs/21_data.loader.ipynb #e56b514a
+# %% ../../nbs/21_data.loader.ipynb #22070249
 @patch
 def with_plan(self:DataLoaders,
     sampler, # `SScFBS`, `MScFBS`, `MScVBS` or `Growing`
@@ -231,6 +231,6 @@ def with_plan(self:DataLoaders,
         s = sampler if i==0 else valid_sampler or SScFBS(sz, dl.bs)
         kw = dict(cls=PlanDL, sampler=s, shuffle=i==0, drop_last=False, n=dl.n, **tf)
         loaders.append(TfmdDL.new(dl, **kw, **(dict(seed=seed) if i==0 else {})))
-    res = copy.copy(self)
+    res = copy(self)
     res.loaders = loaders
     return res

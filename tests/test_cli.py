@@ -1,0 +1,145 @@
+"`cvnets_train` from the command line to the folder it leaves: a run, a folder of images, an interruption, wrong use"
+import json, os, subprocess, sys
+from pathlib import Path
+import numpy as np, pandas as pd, pytest
+from PIL import Image
+from fastai.vision.all import get_image_files, load_learner
+from safetensors.torch import load_file
+from cvnets_nb.callback import CheckpointCallback
+from cvnets_nb.cli import cvnets_train
+from cvnets_nb.data import digit_items
+
+quick = '--arch mobilenetv1_025 --size 32 --bs 64 --lr 1e-2'.split()
+files = {'run.json', 'model.pkl', 'weights.safetensors', 'cost.csv', 'cost.png'}
+
+def in_new_process(*argv, cwd):
+    cmd = [sys.executable, '-c', 'from cvnets_nb.cli import cvnets_train; cvnets_train()', *map(str, argv)]
+    env = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parent.parent)}
+    return subprocess.run(cmd, cwd=cwd, env=env, capture_output=True, text=True, encoding='utf-8')
+
+def refused(capsys, *argv):
+    "What the command says when it ends with status 2: one line"
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as e: cvnets_train(list(map(str, argv)))
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and err.startswith('cvnets_train: error: ') and err.count('\n') == 1, err
+    return err
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    "An uninterrupted run of 6 epochs, enough for SET to leave images out"
+    out = tmp_path_factory.mktemp('cli')/'whole'
+    cvnets_train([*quick, '--epochs', '6', '--out', str(out)])
+    return out
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    "Three classes of the digits as PNG and JPEG files"
+    path = tmp_path_factory.mktemp('photos')
+    for i,(im,y) in enumerate(digit_items()):
+        if y > 2 or i > 400: continue
+        (path/f'no {y}').mkdir(exist_ok=True)
+        Image.fromarray(im).save(path/f'no {y}'/f'{i}.{"png" if i % 2 else "jpg"}')
+    return path
+
+def test_a_run_leaves_a_folder_that_agrees(whole):
+    assert {o.name for o in whole.iterdir()} == files
+    run, cost = json.loads((whole/'run.json').read_text(encoding='utf-8')), pd.read_csv(whole/'cost.csv', index_col='quantity')
+    assert run['args']['sampler'] == 'msc_vbs' and run['args']['set'] is True
+    assert list(cost) == ['ours', 'single-scale', 'ratio']
+    assert np.allclose(cost['ratio'], cost['ours']/cost['single-scale'], equal_nan=True)
+    assert 0 < cost.loc['pixels','ratio'] < 1 and 0 < cost.loc['updates','ratio'] < 1
+    seen = sum(h['active'] + h['rechecked'] for h in run['set_history'])
+    assert cost.loc['samples','ours'] == seen < cost.loc['samples','single-scale'] == 6*run['data']['train']
+    assert min(Image.open(whole/'cost.png').size) > 100
+
+def test_the_exported_model_is_the_one_that_was_measured(whole):
+    run, learn = json.loads((whole/'run.json').read_text(encoding='utf-8')), load_learner(whole/'model.pkl')
+    assert learn.set.counts is None and not learn.set.history and not any(isinstance(c, CheckpointCallback) for c in learn.cbs)
+    assert all((v.cpu() == learn.model.state_dict()[k].cpu()).all() for k,v in load_file(whole/'weights.safetensors').items())
+    from cvnets_nb.data import split_by_class
+    items = digit_items()
+    valid = items[split_by_class([y for _,y in items], seed=run['args']['seed'])[1]]
+    preds,_ = learn.get_preds(dl=learn.dls.test_dl(valid))
+    assert np.isclose(np.mean([int(p) == y for p,(_,y) in zip(preds.argmax(1), valid)]), run['accuracy'])
+
+def test_a_finished_run_is_shown_again_not_overwritten(whole, capsys):
+    before = {o: o.stat().st_mtime_ns for o in whole.iterdir()}
+    assert '--out' in refused(capsys, *quick, '--out', whole)
+    cvnets_train(['--resume', '--out', str(whole)])
+    assert 'accuracy' in capsys.readouterr().out
+    assert before == {o: o.stat().st_mtime_ns for o in whole.iterdir()}
+
+def test_interrupted_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path, monkeypatch, capsys):
+    "Stopped in the 5th epoch, when images are left out already; gone on with in a new process"
+    def stop(self):
+        if self.learn.epoch == 4 and self.learn.iter == 3: raise KeyboardInterrupt
+    with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
+        m.setattr(CheckpointCallback, 'before_batch', stop, raising=False)
+        cvnets_train([*quick, '--epochs', '6', '--out', str(tmp_path/'part')])
+    assert e.value.code == 130 and '--resume --out' in capsys.readouterr().err
+    assert {o.name for o in (tmp_path/'part').iterdir()} == {'run.json', 'checkpoint'}
+    assert '--resume' in refused(capsys, *quick, '--out', tmp_path/'part')
+    said = refused(capsys, '--resume', '--out', tmp_path/'part', '--epochs', 7)
+    assert '--epochs 7 contradicts' in said and '--epochs 6' in said
+    r = in_new_process('--resume', '--out', 'part', '--epochs', 6, cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert [s.split()[0] for s in r.stdout.splitlines()[:3]] == ['epoch', '4', '5'], r.stdout
+    a, b = (json.loads((o/'run.json').read_text(encoding='utf-8')) for o in (whole, tmp_path/'part'))
+    assert min(h['active'] for h in a['set_history']) < a['data']['train'], 'SET left nothing out: this test tests nothing'
+    for k in ('set_history', 'accuracy', 'valid_loss', 'args', 'data'): assert a[k] == b[k], k
+    costs = [pd.read_csv(o/'cost.csv', index_col='quantity').drop(['seconds','wait_seconds','peak_memory']) for o in (whole, tmp_path/'part')]
+    assert costs[0].equals(costs[1])
+    ws = [load_file(o/'weights.safetensors') for o in (whole, tmp_path/'part')]
+    assert all((ws[0][k] == ws[1][k]).all() for k in ws[0])
+
+def test_a_folder_of_images(photos, tmp_path):
+    "Through a pipe: a line an epoch; and the model predicts a file"
+    r = in_new_process('--data', photos, *quick, '--epochs', 3, '--sampler', 'msc_vbs+growing', '--no-set', '--workers', 0, '--out', 'run', cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert '\r' not in r.stdout and '█' not in r.stdout and len(r.stdout.splitlines()) < 30, r.stdout
+    assert {o.name for o in (tmp_path/'run').iterdir()} == files
+    run = json.loads((tmp_path/'run'/'run.json').read_text(encoding='utf-8'))
+    assert run['data']['classes'] == ['no 0', 'no 1', 'no 2'] and f"accuracy {run['accuracy']:.2%}" in r.stdout
+    assert run['set_history'] == [] and run['args']['set'] is False
+    learn = load_learner(tmp_path/'run'/'model.pkl')
+    assert learn.predict(get_image_files(photos)[0])[0] in run['data']['classes']
+
+@pytest.mark.parametrize('argv,says', [
+    ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225', '--size 225'), ('--bs 0', "--bs: '0' is not a whole"),
+    ('--epochs 0', '--epochs'), ('--lr 0', '--lr'), ('--lr nan', '--lr'), ('--seed -1', '--seed'), ('--arch mobilenetv2_101', 'mobilenetv2_100'),
+    ('--sampler vbs', 'msc_vbs'), ('--epoch 3', '--epochs'), ('photos', '--data photos'), ('--recipe simple', 'recipes are not in this version'),
+    ('--data nowhere', 'nowhere does not exist'), ('--resume', 'holds no run')])
+def test_wrong_use_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(capsys, *argv.split())
+    assert not list(tmp_path.iterdir()), 'a refusal leaves nothing behind'
+
+def test_folders_that_cannot_be_trained_on(photos, tmp_path, capsys):
+    out, one = ('--out', tmp_path/'run'), tmp_path/'one'
+    (tmp_path/'empty').mkdir(), (one/'a').mkdir(parents=True)
+    assert 'no images in' in refused(capsys, '--data', tmp_path/'empty', *out)
+    src = sorted(photos.rglob('*.jpg'))
+    for f in src[:3]: (one/'a'/f.name).write_bytes(f.read_bytes())
+    assert 'one class only' in refused(capsys, '--data', one, *out)
+    (one/'b').mkdir()
+    for f in src[:3]: (one/'b'/f.name).write_bytes(f.read_bytes())
+    bad = one/'b'/src[1].name
+    bad.write_bytes(bad.read_bytes()[:-200])
+    assert str(bad) in refused(capsys, '--data', one, *out)
+    assert 'is a file' in refused(capsys, '--data', bad, *out)
+    assert 'is a file' in refused(capsys, '--out', bad)
+    (tmp_path/'run').mkdir(), (tmp_path/'run'/'model.pkl').touch()
+    assert 'not overwritten' in refused(capsys, *quick, *out)
+
+def test_stopped_between_the_last_epoch_and_the_results(tmp_path, monkeypatch, capsys):
+    def stop(*args): raise KeyboardInterrupt
+    with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
+        m.setattr('cvnets_nb.cli.save_run', stop)
+        cvnets_train([*quick, '--epochs', '1', '--out', str(tmp_path/'run')])
+    assert e.value.code == 130 and {o.name for o in (tmp_path/'run').iterdir()} == {'run.json', 'checkpoint'}
+    capsys.readouterr()
+    cvnets_train(['--resume', '--out', str(tmp_path/'run')])
+    assert {o.name for o in (tmp_path/'run').iterdir()} == files
+    cost = pd.read_csv(tmp_path/'run'/'cost.csv', index_col='quantity')
+    assert cost.loc['samples','ours'] == 1438
