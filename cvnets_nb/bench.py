@@ -85,7 +85,7 @@ def run_row(
     cost = {k:learn.cost.totals[k] for k in ('updates','samples','pixels','flops','wait_seconds','peak_memory')}
     return dict(arm=arm.name, epochs=epochs, seed=seed, accuracy=float(learn.recorder.values[-1][-1]), seconds=learn.clock.seconds, **cost)
 
-# %% ../nbs/81_bench.ipynb #2b49e310
+# %% ../nbs/81_bench.ipynb #f71f6574
 def schedule(
     names, # Arms
     budgets, # Epochs
@@ -101,13 +101,18 @@ def schedule(
             keys += block
     return [k for k in keys if k not in set(done)]
 
-def read_rows(path)->list: # The rows of a CSV written by `run_rows`
+def read_rows(
+    path # CSV written by `run_rows`
+)->list: # A dict per row
     "Rows of `path` as dicts of numbers, none where it does not exist"
     if not Path(path).exists(): return []
     num = lambda k,v: v if k in ('arm','machine') or v == '' else int(v) if k in ('epochs','seed','updates','samples','pixels','flops','peak_memory') else float(v)
     with open(path, newline='') as f: return [{k:num(k,v) for k,v in r.items()} for r in csv.DictReader(f)]
 
-def write_row(path, row:dict):
+def write_row(
+    path, # CSV, made if it does not exist
+    row:dict # Plain values
+):
     "Append `row` to the CSV at `path`"
     new = not Path(path).exists()
     with open(path, 'a', newline='') as f:

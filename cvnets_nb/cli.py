@@ -7,12 +7,15 @@ __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'settings', 'P
            'write_run', 'is_finished', 'open_run', 'run_learner', 'data_facts', 'check_data', 'EpochLines', 'train_run',
            'save_run', 'cvnets_train']
 
-# %% ../nbs/82_cli.ipynb #03a4972f
-import argparse, difflib, json, os, platform, shlex, shutil, sys
+# %% ../nbs/82_cli.ipynb #02543eaf
+import argparse, difflib, json, os, platform, shlex, shutil, sys, warnings
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 import torch
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')      # what torch, pandas and fastai tell each other while they are imported
+    import fastai.vision.all
 from fastai.callback.core import Callback
 from fastai.callback.progress import *
 from fastai.callback.schedule import *
@@ -44,8 +47,10 @@ def make_sampler(
 
 def _text(v): return 'x'.join(map(str, v)) if isinstance(v, (list,tuple)) else str(v)
 
-# %% ../nbs/82_cli.ipynb #afe346bb
-def whole(lo):
+# %% ../nbs/82_cli.ipynb #27aed6c2
+def whole(
+    lo:int # Smallest value allowed
+):
     "An option that is a whole number of at least `lo`"
     def read(s):
         if not s.lstrip('-').isdecimal() or int(s) < lo: raise argparse.ArgumentTypeError(f"{s!r} is not a whole number of at least {lo}")
@@ -81,7 +86,7 @@ def settings(
     "The options of a run, defaults filled in"
     return {**{k:v['data' in given] for k,v in _defaults.items()}, **given}
 
-# %% ../nbs/82_cli.ipynb #6ffe8c8d
+# %% ../nbs/82_cli.ipynb #7eac4c28
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` whose complaints are one line"
     def error(self, message): self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
@@ -93,7 +98,7 @@ def make_parser()->Parser:
         "Without --data it trains on scikit-learn's handwritten digits.")
     def add(nm, text, **kw):
         a,b = _defaults.get(nm, ('',''))
-        d = '' if a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
+        d = '' if nm == 'workers' or a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
         p.add_argument('--'+nm, help=text + d.replace('%', '%%').replace('True', '--set'), **kw)
     add('data', 'folder with a folder of images for each class, or with train/ and valid/ of such', metavar='PATH')
     add('arch', 'architecture, one of list_models()', metavar='NAME')
@@ -104,13 +109,13 @@ def make_parser()->Parser:
     add('size', 'base size of the images in pixels: a number, or HEIGHTxWIDTH', type=pixels, metavar='N')
     add('bs', 'batch size at that size', type=whole(1), metavar='N')
     add('lr', 'highest learning rate of the one-cycle schedule', type=rate, metavar='X')
-    add('workers', 'processes that read images (default: 0 for the digits; with --data one a core, 16 at most)', type=whole(0), metavar='N')
+    add('workers', 'processes that read images (default: 0; with --data one a core, 16 at most)', type=whole(0), metavar='N')
     add('seed', 'names the split, the first weights, the plans and the crops', type=whole(0), metavar='N')
     add('out', 'folder of the run (default: cvnets_run)', metavar='PATH')
     add('resume', 'go on with the interrupted run in --out', action='store_true')
     return p
 
-# %% ../nbs/82_cli.ipynb #ff045929
+# %% ../nbs/82_cli.ipynb #8eb074d1
 def read_args(
     p:Parser, # From `make_parser`
     argv=None # What was typed; default `sys.argv[1:]`
@@ -119,7 +124,7 @@ def read_args(
     a,rest = p.parse_known_args(argv)
     if rest:
         o = rest[0].split('=')[0]
-        near = difflib.get_close_matches(o, [s for act in p._actions for s in act.option_strings], n=2, cutoff=0.6)
+        near = difflib.get_close_matches(o, [s for act in p._actions for s in act.option_strings], n=2, cutoff=0.7)
         if not o.startswith('-'): hint = f"; did you mean --data {shlex.quote(o)}?"
         else: hint = f"; did you mean {' or '.join(near)}?" if near else "; --help lists the options"
         p.error(f"unknown {'option' if o.startswith('-') else 'argument'} {o!r}{hint}")

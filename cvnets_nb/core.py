@@ -50,10 +50,12 @@ def rng_for(
     "A random generator that depends on `key` alone"
     return np.random.default_rng([int(k) & 0xFFFF_FFFF_FFFF_FFFF for k in key])
 
-# %% ../nbs/00_core.ipynb #4f2931c5
+# %% ../nbs/00_core.ipynb #52f8f823
 class Registry(dict):
     "Names and what they stand for; an unknown name is refused with its nearest neighbours"
-    def __init__(self, kind:str='name'): self.kind = kind
+    def __init__(self,
+        kind:str='name' # What the names are, for the messages
+    ): self.kind = kind
     def __missing__(self, name):
         near = difflib.get_close_matches(str(name), list(self), n=4, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(self)) or 'none yet'}"

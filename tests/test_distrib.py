@@ -7,7 +7,7 @@ from torch import nn
 epochs = 3
 
 def _learner(num_workers=0):
-    from fastai.vision.all import Callback, ConvLayer, Flatten, Learner, accuracy, set_seed
+    from fastai.vision.all import Callback, ConvLayer, Flatten, Learner, accuracy, rank_distrib, set_seed
     from cvnets_nb.callback import SET, CostLedger
     from cvnets_nb.data.digits import digits
     from cvnets_nb.samplers import MScVBS
@@ -24,11 +24,12 @@ def _learner(num_workers=0):
             assert (self.labels[ids] == self.y.cpu()).all()
             self.seen.append((self.learn.epoch, tuple(self.x.shape[-2:]), ids.copy(), self.learn.n_real))
 
+    set_seed(100 + rank_distrib())
     dls = digits(size=32, bs=32, num_workers=num_workers).with_plan(MScVBS(size=32, bs=32))   # a seed of its own on each process
     dls.device = 'cpu'
     set_seed(0)
     net = nn.Sequential(ConvLayer(3, 8, stride=2), ConvLayer(8, 16, stride=2), nn.AdaptiveAvgPool2d(1), Flatten(), nn.Linear(16, 10))
-    cbs = [SET(0.5, 1, every=1, keep=0, until=1), CostLedger(), Steps()]
+    cbs = [SET(0.3, 1, every=1, keep=0, until=1), CostLedger(), Steps()]
     return Learner(dls, net, metrics=accuracy, cbs=cbs)
 
 def _train(out):
@@ -113,7 +114,7 @@ def test_metrics_are_those_of_one_process(both):
         preds,targs,losses = learn.get_preds(with_loss=True)
         train_preds,train_targs = learn.get_preds(ds_idx=0)
     assert want[1] > 0.2
-    np.testing.assert_allclose(both[0]['scores'], both[1]['scores'], rtol=1e-12)
+    np.testing.assert_allclose(both[0]['scores'], both[1]['scores'], rtol=1e-6)
     np.testing.assert_allclose(both[0]['scores'], want, rtol=1e-5)
     np.testing.assert_allclose(both[0]['history'][-1][1:], want, rtol=1e-5)     # what the Recorder wrote while training
     for o in both:
@@ -128,7 +129,7 @@ def test_with_worker_processes(both):
     a,b = (o['workers'] for o in both)
     assert [(hw, len(ids)) for _,hw,ids,_ in a['steps']] == [(hw, len(ids)) for _,hw,ids,_ in b['steps']]
     assert np.array_equal(np.sort(np.concatenate([ids[:n] for o in (a,b) for *_,ids,n in o['steps']])), np.arange(1438))
-    np.testing.assert_allclose(a['scores'][1:], b['scores'][1:], rtol=1e-12)
+    np.testing.assert_allclose(a['scores'][1:], b['scores'][1:], rtol=1e-6)
     assert np.array_equal(a['counts'], b['counts'])
     assert torch.equal(a['targs'], both[0]['targs']) and torch.equal(b['targs'], both[0]['targs'])
 

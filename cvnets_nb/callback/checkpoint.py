@@ -85,7 +85,7 @@ def training_state(
         scaler=scaler.state_dict() if scaler is not None else None, seed=whole_dl(dl).seed if has_plan(dl) else None,
         callbacks={cb.name:cb.state_dict() for cb in learn.cbs if _has_state(cb)}))
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #a2711cc8
+# %% ../../nbs/43_callback.checkpoint.ipynb #5bae2d45
 class CheckpointCallback(Callback):
     "Keep all that a training needs to go on, after every epoch"
     order = 62.5   # when the epoch's values are known and trackers that change the optimizer, up to 62, are through
@@ -109,7 +109,11 @@ class CheckpointCallback(Callback):
         save_whole(sd, last)
         if better: self._copy(last, self.file('best'))
     def state_dict(self): return dict(best=self.best, monitor=self.monitor)
-    def load_state_dict(self, sd): self.best = sd['best'] if sd['monitor'] == self.monitor else None
+    def load_state_dict(self,
+        sd:dict # From `state_dict`
+    ):
+        "Go on from a saved best value, if it is of the same quantity"
+        self.best = sd['best'] if sd['monitor'] == self.monitor else None
 
 # %% ../../nbs/43_callback.checkpoint.ipynb #055a26e4
 @patch

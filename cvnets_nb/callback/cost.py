@@ -343,9 +343,11 @@ def show(self:CostLedger):
     except ImportError: display = print
     display(out)
 
-# %% ../../nbs/42_callback.cost.ipynb #2c7c3536
+# %% ../../nbs/42_callback.cost.ipynb #d9ba49de
 @patch
-def plot(self:CostLedger, ax=None):
+def plot(self:CostLedger,
+    ax=None # Matplotlib axes, None for new ones
+):
     "Each cost as a share of single-scale training's; re-check passes are the dark part"
     import matplotlib.pyplot as plt
     t,df = self.totals,self.table()
@@ -363,14 +365,16 @@ def plot(self:CostLedger, ax=None):
     if sum(again): ax.legend(fontsize=8)
     return ax
 
-# %% ../../nbs/42_callback.cost.ipynb #c3debb66
+# %% ../../nbs/42_callback.cost.ipynb #a668c5e2
 @patch
 def state_dict(self:CostLedger):
     "The bill as plain values"
     return dict(totals=dict(self._tot), base=dict(self._base), peak=self._peak, memory=self._memory, calib=dict(self._calib or {}))
 
 @patch
-def load_state_dict(self:CostLedger, sd):
+def load_state_dict(self:CostLedger,
+    sd:dict # From `state_dict`
+):
     "Go on with a saved bill"
     self._tot,self._base,self._calib = dict(sd['totals']),dict(sd['base']),dict(sd['calib']) or None
     self._peak,self._memory = sd['peak'],sd['memory']

@@ -101,16 +101,16 @@ def smoothing_of(
             if isinstance(v, (int,float)) and 0 < v < 1: return float(v)
     return 0.
 
-# %% ../../nbs/41_callback.set.ipynb #d0eea593
+# %% ../../nbs/41_callback.set.ipynb #46de0c46
 @dataclass(frozen=True)
 class SETConfig:
     "What `SET` was asked for"
-    threshold:float=0.9
-    window:int=3
-    every:int=2
-    source:str=None
-    keep:float=0.2
-    until:float=0.8
+    threshold:float=0.9 # Least probability of the right class that counts as confident
+    window:int=3 # Checks in a row that make a sample easy
+    every:int=2 # Epochs between two looks at the samples that left
+    source:str=None # 'train', 'pass', or None to choose
+    keep:float=0.2 # Least share of each class that stays in the plan
+    until:float=0.8 # Share of a fit after which all samples come back
     def __post_init__(self):
         for nm in ('threshold','keep','until'):
             v = getattr(self, nm)
@@ -118,7 +118,9 @@ class SETConfig:
                 raise ValueError(f"{nm} must be a share between 0 and 1, got {v!r}")
         check_int('window', self.window), check_int('every', self.every)
         if self.source not in (None,'train','pass'): raise ValueError(f"source must be 'train', 'pass' or None, got {self.source!r}")
-    def all_from(self, n_epoch):
+    def all_from(self,
+        n_epoch:int # Epochs of the fit
+    )->int:
         "The epoch of a fit from which all samples are in the plan"
         return math.ceil(self.until*n_epoch - 1e-9)
 
@@ -296,9 +298,11 @@ def reset(self:SET):
     "Forget all counts"
     self._init_state()
 
-# %% ../../nbs/41_callback.set.ipynb #3e5cf6a2
+# %% ../../nbs/41_callback.set.ipynb #79468a67
 @patch
-def plot(self:SET, ax=None):
+def plot(self:SET,
+    ax=None # Matplotlib axes, None for new ones
+):
     "How many samples each epoch trained on, how many were easy after it, and how many of those turned hard again"
     import matplotlib.pyplot as plt
     if not self.history: raise ValueError("there is nothing to plot before the first watched epoch; call learn.fit first")
@@ -334,7 +338,7 @@ def show_hard(self:SET,
     c = self._st.counts
     self._show(np.flatnonzero((c == c.min()) & (c < self.cfg.window)) if c is not None else [], n, 'hard')
 
-# %% ../../nbs/41_callback.set.ipynb #c2402948
+# %% ../../nbs/41_callback.set.ipynb #a6c9fdd0
 @patch
 def state_dict(self:SET):
     "Counts, next ids and history, as tensors and plain values"
@@ -344,7 +348,9 @@ def state_dict(self:SET):
                 history=[dict(h) for h in st.history])
 
 @patch
-def load_state_dict(self:SET, sd):
+def load_state_dict(self:SET,
+    sd:dict # From `state_dict`
+):
     "Go on from a `state_dict` of a `SET` with the same window and training data of the same length"
     w,n = sd['window'],None if sd['counts'] is None else len(sd['counts'])
     if w != self.cfg.window: raise ValueError(f"this state counts to window={w} and this SET to {self.cfg.window}; make it with SET(window={w})")

@@ -71,7 +71,7 @@ def _steps(self:PlanDDL):
     scale = total/total.sum() * rows.sum()/rows
     return [dict(k=len(it.ids), rows=int(r), real=it.n_real, total=int(n), scale=float(s)) for it,r,n,s in zip(own, rows, total, scale)]
 
-# %% ../../nbs/22_data.distrib.ipynb #c4292a58
+# %% ../../nbs/22_data.distrib.ipynb #53fc286a
 @patch
 def to_detach(self:PlanDDL, b, cpu=True, gather=True):
     many = gather and self.step is not None and self.world_size > 1
@@ -92,7 +92,7 @@ def _gather(self:PlanDDL, t):
 @patch
 def _mean(self:PlanDDL, t):
     "The mean over a step's real samples, from each rank's mean over its own, times its factor"
-    s,t = self.step,t.as_subclass(Tensor).double()      # double, so that ranks agree on what is better than before
+    s,t = self.step,t.as_subclass(Tensor).double()
     both = torch.stack([t*s['real'], torch.full_like(t, s['real'])])
     dist.all_reduce(both)
-    return both[0]/both[1]*s['scale']
+    return (both[0]/both[1]*s['scale']).float()

@@ -155,7 +155,7 @@ class Stages(nn.Module):
         maps = [maps[k] for k in names]
         return maps if intermediates_only else (x, maps)
 
-# %% ../../nbs/31_models.layers.ipynb #d2166fa6
+# %% ../../nbs/31_models.layers.ipynb #851cafea
 class Backbone(Stages):
     "Parts and a classifier: the base of every classification network here"
     def __init__(self,
@@ -171,12 +171,17 @@ class Backbone(Stages):
         self.classifier = classifier_head(num_features, n_out, drop)
         self.num_features,self.num_classes,self.default_cfg = num_features,n_out,make_cfg(in_chans, n_out)
 
-    def forward_head(self, x, pre_logits:bool=False): # (b,num_features,h/32,w/32) -> (b,n_out)
+    def forward_head(self,
+        x, # (b,num_features,h/32,w/32)
+        pre_logits:bool=False # Stop at the pooled features?
+    ): # (b,n_out)
         "The outputs for a feature map; with `pre_logits`, the pooled features"
         return self.classifier[:-1](x) if pre_logits else self.classifier(x)
     def forward(self, x): return self.forward_head(self.forward_features(x))   # (b,in_chans,h,w) -> (b,n_out)
 
-    def get_classifier(self): return self.classifier.classifier_fc
+    def get_classifier(self):
+        "The last linear layer"
+        return self.classifier.classifier_fc
     def reset_classifier(self, n_out:int): # 0 for the pooled features
         "A fresh linear layer with `n_out` outputs, on the device and in the precision of the model"
         p = next(self.parameters())

@@ -25,7 +25,7 @@ MOBILENETV2 = (
     (5, 6, 160, 3, 2),
     (5, 6, 320, 1, 1))
 
-# %% ../../nbs/33_models.mobilenetv2.ipynb #dbba1355
+# %% ../../nbs/33_models.mobilenetv2.ipynb #3258164b
 class InvertedResidual(nn.Module):
     "1×1 widening, 3×3 depthwise, 1×1 narrowing without activation; a shortcut where the shapes agree (fig. 4 of the paper)"
     def __init__(self,
@@ -40,7 +40,13 @@ class InvertedResidual(nn.Module):
         self.block = nn.Sequential(inverted_residual(ni, nh, no, stride, dilation))
     def forward(self, x): return x + self.block(x) if self.shortcut else self.block(x)   # (b,ni,h,w) -> (b,no,h/stride,w/stride)
 
-def inverted_residual(ni, nh, no, stride=1, dilation=1): # As `InvertedResidual`
+def inverted_residual(
+    ni:int, # Channels in
+    nh:int, # Channels between
+    no:int, # Channels out
+    stride:int=1, # Of the depthwise convolution
+    dilation:int=1 # Of the depthwise convolution
+)->OrderedDict:
     "The block's convolutions by name"
     out = OrderedDict()
     if nh != ni: out['exp_1x1'] = ConvNormAct(ni, nh, 1, act=nn.ReLU6)

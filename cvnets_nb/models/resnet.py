@@ -38,10 +38,16 @@ def residual_branch(
         conv_batch_act_2=ConvNormAct(nh, nh, 3, stride, dilation=dilation),
         conv_batch_3    =ConvNormAct(nh, nh*expand, 1, act=None))
 
-# %% ../../nbs/34_models.resnet.ipynb #bbe7b399
+# %% ../../nbs/34_models.resnet.ipynb #caf91202
 class ResBlock(nn.Module):
     "Basic or bottleneck residual block; the shortcut is a 1×1 convolution where the shape changes"
-    def __init__(self, ni, nh, expand=1, stride=1, dilation=1): # As `residual_branch`
+    def __init__(self,
+        ni:int, # Channels in
+        nh:int, # Channels between
+        expand:int=1, # Channels out are so many times `nh`; 1 is the basic block
+        stride:int=1, # Of the block
+        dilation:int=1 # Of its 3×3 convolutions
+    ):
         super().__init__()
         self.block = nn.Sequential(residual_branch(ni, nh, expand, stride, dilation))
         if stride != 1 or ni != nh*expand: self.down_sample = ConvNormAct(ni, nh*expand, 1, stride, act=None)
