@@ -89,6 +89,7 @@ def test_the_site_has_one_configuration():
 def test_notebook_says_what_it_is(p):
     md = [s for t, s, _ in cells(p) if t == 'markdown']
     assert re.match(r'# \S.*\n\s*\n?> \S', md[0]), 'the first words are `# Title` and `> a promise`'
+    assert all(not l or l[0] in '#>' for l in md[0].splitlines()), 'nbdev takes the whole title cell for the page head: what follows goes into a cell of its own'
     assert not p.parent.samefile(nbs) or p.stem == 'index' or default_exp(p), 'the first code cell says `#| default_exp`'
     assert p.parent.samefile(nbs) or not any(map(is_export, code(p))), 'tutorials and benchmarks export nothing'
     assert not any('TODO' in s for _, s, _ in cells(p)), 'something is still to be filled in'
