@@ -8,7 +8,7 @@ __all__ = ['arms', 'Arm', 'Clock', 'run_row', 'schedule', 'read_rows', 'write_ro
 
 # %% ../nbs/81_bench.ipynb #5f37792f
 import csv, multiprocessing as mp, multiprocessing.connection, os, random, tempfile, time
-from dataclasses import dataclass, asdict
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import numpy as np, torch
@@ -93,13 +93,13 @@ def schedule(
     done=() # Keys `(arm, epochs, seed)` that exist
 )->list: # Keys still to run, interleaved
     "The order in which rows are run"
-    keys = []
+    keys,done = [],set(done)
     for s in seeds:
         for e in budgets:
             block = [(n,e,s) for n in names]
             random.Random(f'{e} {s}').shuffle(block)      # its own generator
             keys += block
-    return [k for k in keys if k not in set(done)]
+    return [k for k in keys if k not in done]
 
 def read_rows(
     path # CSV written by `run_rows`

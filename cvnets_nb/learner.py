@@ -8,7 +8,6 @@ __all__ = ['task_of', 'planned', 'make_model', 'speed_cbs', 'set_learner']
 # %% ../nbs/70_learner.ipynb #6a119b6c
 import inspect
 from torch import nn
-from fastcore.basics import patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.learner import Learner

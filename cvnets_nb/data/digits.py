@@ -43,7 +43,7 @@ def digit_items()->L: # Of `[array, label]`: 32×32 `uint8`, and an int from 0 t
     big = lambda a: np.array(Image.fromarray((a*255/16).round().astype(np.uint8)).resize((32,32), Image.Resampling.BICUBIC))
     return L([big(a), int(y)] for a,y in zip(d.images, d.target))    # lists: fastai would take a tuple apart
 
-class _DigitImage(Transform):       # a class, because fastai's transforms of functions cannot be pickled and so not exported
+class _DigitImage(Transform):       # a class, because a transform made of a function cannot be pickled under every plum that fastai 2.8.7 admits
     def encodes(self, a:np.ndarray): return PILImage(Image.fromarray(a).convert('RGB'))
 
 # %% ../../nbs/23_data.digits.ipynb #7746ef66

@@ -8,7 +8,7 @@ __all__ = ['PlanDL']
 # %% ../../nbs/21_data.loader.ipynb #5d9997e0
 import inspect, itertools
 from copy import copy, deepcopy
-import numpy as np, torch
+import numpy as np
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from fastcore.basics import patch, first
