@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOBILENETV2', 'InvertedResidual', 'inverted_residual', 'InvRes', 'mobilenetv2_strides', 'mobilenetv2_blocks',
-           'MobileNetv2']
+           'MobileNetv2', 'tv_block_names', 'mobilenetv2_tv_names']
 
 # %% ../../nbs/33_models.mobilenetv2.ipynb #9be2bd05
 from collections import OrderedDict
@@ -25,7 +25,7 @@ MOBILENETV2 = (
     (5, 6, 160, 3, 2),
     (5, 6, 320, 1, 1))
 
-# %% ../../nbs/33_models.mobilenetv2.ipynb #3258164b
+# %% ../../nbs/33_models.mobilenetv2.ipynb #999d847a
 class InvertedResidual(nn.Module):
     "1×1 widening, 3×3 depthwise, 1×1 narrowing without activation; a shortcut where the shapes agree (fig. 4 of the paper)"
     def __init__(self,
@@ -33,11 +33,12 @@ class InvertedResidual(nn.Module):
         nh:int, # Channels in between; equal to `ni`, the widening is left out
         no:int, # Channels out
         stride:int=1, # Of the depthwise convolution
-        dilation:int=1 # Of the depthwise convolution
+        dilation:int=1, # Of the depthwise convolution
+        **kwargs # Of `inverted_residual`
     ):
         super().__init__()
         self.shortcut = stride==1 and ni==no
-        self.block = nn.Sequential(inverted_residual(ni, nh, no, stride, dilation))
+        self.block = nn.Sequential(inverted_residual(ni, nh, no, stride, dilation, **kwargs))
     def forward(self, x): return x + self.block(x) if self.shortcut else self.block(x)   # (b,ni,h,w) -> (b,no,h/stride,w/stride)
 
 def inverted_residual(
@@ -45,13 +46,18 @@ def inverted_residual(
     nh:int, # Channels between
     no:int, # Channels out
     stride:int=1, # Of the depthwise convolution
-    dilation:int=1 # Of the depthwise convolution
+    dilation:int=1, # Of the depthwise convolution
+    ks:int=3, # Kernel of the depthwise convolution; `conv_3x3` is its name whatever it is
+    act=nn.ReLU6, # Class of the activations
+    norm=nn.BatchNorm2d, # Class of the normalisations
+    se:nn.Module=None # A gate between the last two convolutions, as in MobileNetv3
 )->OrderedDict:
     "The block's convolutions by name"
     out = OrderedDict()
-    if nh != ni: out['exp_1x1'] = ConvNormAct(ni, nh, 1, act=nn.ReLU6)
-    out['conv_3x3'] = ConvNormAct(nh, nh, 3, stride, groups=nh, dilation=dilation, act=nn.ReLU6)
-    out['red_1x1']  = ConvNormAct(nh, no, 1, act=None)
+    if nh != ni: out['exp_1x1'] = ConvNormAct(ni, nh, 1, norm=norm, act=act)
+    out['conv_3x3'] = ConvNormAct(nh, nh, ks, stride, groups=nh, dilation=dilation, norm=norm, act=act)
+    if se is not None: out['se'] = se
+    out['red_1x1'] = ConvNormAct(nh, no, 1, norm=norm, act=None)
     return out
 
 # %% ../../nbs/33_models.mobilenetv2.ipynb #2698eb6a
@@ -82,7 +88,7 @@ def mobilenetv2_blocks(
             ni = no
     return out
 
-# %% ../../nbs/33_models.mobilenetv2.ipynb #1445446c
+# %% ../../nbs/33_models.mobilenetv2.ipynb #49736439
 class MobileNetv2(Backbone):
     "Sandler et al. 2018, table 2"
     def __init__(self,
@@ -103,6 +109,33 @@ class MobileNetv2(Backbone):
         chs = {b.stage:b.no for b in blocks}
         info = [(f'layer_{s}', chs[s], r) for s,r in zip(range(1,6), reductions(mobilenetv2_strides(), output_stride))]
         super().__init__(parts, info, nf, n_out, in_chans, min(.2, round(.2*width, 3)) if drop is None else drop)
+    def tv_names(self): return mobilenetv2_tv_names(self)
+
+# %% ../../nbs/33_models.mobilenetv2.ipynb #8f28d823
+def tv_block_names(
+    name:str, # Of the block in our network
+    block:nn.Module, # An `InvertedResidual`
+    theirs:str, # Of its sequence in torchvision's
+    wrapped:bool=True # Is the last convolution one layer with its normalisation, as in its MobileNetV3?
+)->dict:
+    "The modules of one block, by our names"
+    out = {}
+    for i,k in enumerate(dict(block.block.named_children())):
+        if k == 'se': out |= {f'{name}.block.se.se_layer.{fc}.block.conv': f'{theirs}.{i}.{fc}' for fc in ('fc1','fc2')}
+        else:
+            nos = (f'{i}.0', f'{i}.1') if wrapped or k != 'red_1x1' else (f'{i}', f'{i+1}')
+            out |= {f'{name}.block.{k}.block.{o}': f'{theirs}.{no}' for o,no in zip(('conv','norm'), nos)}
+    return out
+
+def mobilenetv2_tv_names(
+    m:MobileNetv2 # Of any width
+)->dict:
+    "All modules of the network, by our names"
+    ends = lambda ours,no: {f'{ours}.block.conv':f'features.{no}.0', f'{ours}.block.norm':f'features.{no}.1'}
+    blocks = [(f'layer_{s}.{n}', b) for s in range(1,6) for n,b in getattr(m, f'layer_{s}').named_children()]
+    out = ends('conv_1', 0) | ends('conv_1x1_exp', len(blocks)+1) | {'classifier.classifier_fc':'classifier.1'}
+    for i,(name,b) in enumerate(blocks): out |= tv_block_names(name, b, f'features.{i+1}.conv', wrapped=False)
+    return out
 
 # %% ../../nbs/33_models.mobilenetv2.ipynb #5cb10649
 for w in (25,50,75,100): register_model(f'mobilenetv2_{w:03}', MobileNetv2, width=w/100)

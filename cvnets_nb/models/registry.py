@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ModelEntry', 'register_model', 'list_models', 'create_model']
 
-# %% ../../nbs/30_models.registry.ipynb #8b7bc9d6
-import inspect
+# %% ../../nbs/30_models.registry.ipynb #8bb58af5
+import difflib, inspect
 from collections.abc import Callable
 from typing import NamedTuple
 from ..core import *
@@ -63,19 +63,35 @@ def _siblings(entry):
     "The names made by the same maker"
     return sorted(n for n,e in _models.items() if e.make is entry.make)
 
-# %% ../../nbs/30_models.registry.ipynb #eadac370
+# %% ../../nbs/30_models.registry.ipynb #36dcaaca
+def _timm_model(name, n_out, in_chans, pretrained, **kw):
+    "A model of timm's, through its own `create_model`"
+    try: import timm
+    except ImportError as e: raise ImportError(f"'timm/{name}' needs the package timm; install it, or choose one of list_models()") from e
+    base = name.split('.')[0]
+    if not timm.is_model(base):
+        near = difflib.get_close_matches(base, timm.list_models(), n=4, cutoff=0.5)
+        raise ValueError(f"unknown timm model {name!r}: did you mean {', '.join(f'timm/{o}' for o in near) or 'one of timm.list_models()'}?")
+    if not isinstance(pretrained, bool): raise ValueError(f"pretrained must be True or False for timm's models, got {pretrained!r}; a set of weights is part of the name, 'timm/{base}.<weights>'")
+    return timm.create_model(name, pretrained=pretrained, num_classes=n_out, in_chans=in_chans, **kw)
+
+# %% ../../nbs/30_models.registry.ipynb #a90303f2
 def create_model(
     name:str, # One of `list_models()`
     n_out:int=1000, # Outputs of the classifier; 0 for none, so that the model returns its pooled features
     in_chans:int=3, # Channels of the input images
-    pretrained:bool=False, # Published weights; not yet available, see `load_weights`
+    pretrained=False, # True for the published weights, or what `load_weights` takes: 'cvnets:384', 'torchvision', a path, a state dict
     **kw # What the architecture takes besides, e.g. `output_stride`, `drop`
 ): # The model
     "Make the architecture called `name`, refusing names and keywords that do not exist"
-    entry = _models[name]
     n_out, in_chans = check_int('n_out', n_out, 0), check_int('in_chans', in_chans)
+    if name.startswith('timm/'): return _timm_model(name[5:], n_out, in_chans, pretrained, **kw)
+    entry = _models[name]
     _check_keywords(name, entry, kw)
-    if pretrained:
-        raise ValueError(f"create_model({name!r}): pretrained={pretrained!r} cannot fetch published weights yet; "
-                         f"make it with pretrained=False, then load_weights(model, path) from a checkpoint file you have")
-    return entry.make(n_out=n_out, in_chans=in_chans, **entry.fixed, **kw)
+    def make(n_out, in_chans):
+        m = entry.make(n_out=n_out, in_chans=in_chans, **entry.fixed, **kw)
+        if hasattr(m, 'default_cfg'): m.default_cfg['architecture'] = name
+        return m
+    if pretrained is False or pretrained is None: return make(n_out, in_chans)
+    from cvnets_nb.models.weights import pretrained_model      # reads what this notebook's models are, so it comes later
+    return pretrained_model(make, pretrained, n_out, in_chans)

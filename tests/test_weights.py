@@ -1,0 +1,186 @@
+"Published weights: what is listed, how it is fetched, and how a model starts from it"
+import hashlib, http.server, re, threading
+import pytest, torch
+from torch import nn
+from cvnets_nb.models import create_model, list_models, list_weights, load_weights, weights as W
+from cvnets_nb.models.weights import adapt_input, cvnets_weights, download, elsewhere, published, torchvision_weights
+
+body = bytes(range(256))*4000
+
+class Server(http.server.BaseHTTPRequestHandler):
+    "Serves `body`, in part where asked to; `/403` refuses, `/short/…` breaks off half way the first time, `/deaf/…` knows no ranges"
+    asked, cut = [], set()
+    def log_message(self, *args): pass
+    def do_GET(self):
+        want = self.headers.get('Range')
+        self.asked.append((self.path, want))
+        if self.path.startswith('/403'): return self.send_error(403)
+        start = int(re.match(r'bytes=(\d+)-', want)[1]) if want and not self.path.startswith('/deaf') else 0
+        if start >= len(body): return self.send_error(416)
+        self.send_response(206 if start else 200)
+        self.send_header('Content-Length', str(len(body)-start))
+        self.end_headers()
+        part = body[start:]
+        if self.path.startswith(('/short','/deaf')) and self.path not in self.cut: self.cut.add(self.path); part = part[:len(part)//2]
+        self.wfile.write(part)
+
+@pytest.fixture
+def url():
+    Server.asked, Server.cut = [], set()
+    s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Server)
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{s.server_port}'
+    s.shutdown(); s.server_close()
+
+# Fetching
+
+def test_fetched_once(url, tmp_path):
+    for _ in range(2): p = download(f'{url}/w.pt', tmp_path)
+    assert p.read_bytes() == body and len(Server.asked) == 1 and [o.name for o in tmp_path.iterdir()] == ['w.pt']
+
+@pytest.mark.parametrize('kind', ['short', 'deaf'])
+def test_goes_on_where_it_broke_off(url, tmp_path, kind):
+    with pytest.raises(ConnectionError, match='broke off after 512000 of 1024000 bytes; call again to go on'): download(f'{url}/{kind}/w.pt', tmp_path)
+    assert not (tmp_path/'w.pt').exists() and (tmp_path/'w.pt.part').stat().st_size == 512000
+    assert download(f'{url}/{kind}/w.pt', tmp_path).read_bytes() == body
+    assert Server.asked[-1] == (f'/{kind}/w.pt', 'bytes=512000-') and not (tmp_path/'w.pt.part').exists()
+
+def test_a_part_that_is_already_whole_is_fetched_anew(url, tmp_path):
+    (tmp_path/'w.pt.part').write_bytes(body+b'more')
+    assert download(f'{url}/w.pt', tmp_path).read_bytes() == body
+
+def test_a_hash_in_the_name_is_checked(url, tmp_path):
+    good = hashlib.sha256(body).hexdigest()[:8]
+    assert download(f'{url}/net-{good}.pth', tmp_path).exists()
+    with pytest.raises(ConnectionError, match='otherwise than its hash 01234567 says'): download(f'{url}/net-01234567.pth', tmp_path)
+    assert [o.name for o in tmp_path.iterdir()] == [f'net-{good}.pth']
+
+def test_a_refusal_says_what_to_do(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(W, 'CVNETS_URL', f'{url}/403')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(ConnectionError, match=r"answered 403 Forbidden; fetch the file by other means and give its path, load_weights\(model, path\); or take torchvision's: create_model\('resnet50_tv', pretrained='torchvision'\)"):
+        create_model('resnet50', pretrained=True)
+    with pytest.raises(ConnectionError, match=r"create_model\('timm/mobilevit_xxs', pretrained=True\)"): load_weights(create_model('mobilevit_xxs'), 'cvnets')
+
+def test_an_unreachable_host_says_what_to_do(tmp_path):
+    with pytest.raises(ConnectionError, match='could not be read .*give its path'): download('http://127.0.0.1:9/w.pt', tmp_path)
+
+def test_a_file_that_is_no_checkpoint_is_refused(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(W, 'CVNETS_URL', url)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(ValueError, match='is not a plain checkpoint of tensors'): load_weights(create_model('mobilenetv1_025'), 'cvnets')
+
+# What is listed
+
+def test_every_row_is_for_a_model_of_ours():
+    rows = list_weights()
+    assert {p.arch for p in rows} <= set(list_models()) and len({(p.arch, p.source) for p in rows}) == len(rows)
+    assert {p.url.rsplit('/',1)[-1][-3:] for p in cvnets_weights()} == {'.pt'} and len({p.url for p in rows}) == len(rows)
+
+@pytest.mark.parametrize('arch, source, top1, size, resize, end', [
+    ('mobilenetv1_100', 'cvnets', 74.04, 224, 256, 'cvnets-v2/classification/mobilenetv1-1.00.pt'),
+    ('mobilenetv2_025', 'cvnets', 53.57, 224, 256, 'cvnets-v2/classification/mobilenetv2-0.25.pt'),
+    ('mobilenetv3_large', 'cvnets', 75.13, 224, 256, 'cvnets-v2/classification/mobilenetv3-large.pt'),
+    ('resnet101', 'cvnets:advanced', 81.68, 224, 256, 'cvnets-v2/classification/advanced/resnet-101-adv.pt'),
+    ('mobilevit_s', 'cvnets', 78.3, 256, 288, 'models/cvnets/classification/mobilevit_s.pt'),
+    ('mobilevitv2_050', 'cvnets', 70.18, 256, 288, 'mobilevitv2/imagenet1k/256x256/mobilevitv2-0.5.pt'),
+    ('mobilevitv2_200', 'cvnets:in21k-384', 83.41, 384, 384, 'mobilevitv2/imagenet21k_to_1k/384x384/mobilevitv2-2.0.pt'),
+    ('se_resnet50', 'cvnets:range_augment', 80.8, 224, 232, 'examples/range_augment/classification/se_resnet_50.pt'),
+    ('resnet50_tv', 'torchvision', 80.858, 224, 232, 'resnet50-11ad3fa6.pth'),
+    ('resnet50_tv', 'torchvision:IMAGENET1K_V1', 76.13, 224, 256, 'resnet50-0676ba61.pth')])
+def test_rows(arch, source, top1, size, resize, end):
+    p = published(arch, source)
+    assert (p.top1, p.size, p.resize) == (top1, size, resize) and p.url.endswith(end)
+
+def test_only_the_first_mobilevits_are_bgr(): assert [p.arch for p in list_weights() if p.bgr] == ['mobilevit_xxs', 'mobilevit_xs', 'mobilevit_s']
+
+def test_unknown_weights_are_refused():
+    for src,said in (('cvnets:512', 'there are cvnets, cvnets:384'), ('torchvision', 'there are cvnets')):
+        with pytest.raises(ValueError, match=f"no weights '{src}' for mobilevitv2_050: {said}"): load_weights(create_model('mobilevitv2_050'), src)
+    with pytest.raises(ValueError, match='needs a model made by create_model'): load_weights(nn.Linear(2,2), 'cvnets')
+
+def test_every_checkpoint_has_advice_or_is_elsewhere_itself():
+    assert all(elsewhere(p) for p in cvnets_weights() if p.arch.startswith(('resnet','mobilevit','mobilenetv2_100','mobilenetv3')))
+    assert not any(elsewhere(p) for p in torchvision_weights())
+
+# Starting from them
+
+@pytest.fixture
+def served(monkeypatch, tmp_path):
+    "Makes every published file be the one that is given"
+    def serve(sd):
+        torch.save(sd, tmp_path/'served.pt')
+        monkeypatch.setattr(W.Published, 'get', lambda self: tmp_path/'served.pt')
+    return serve
+
+def out(m, x):
+    with torch.no_grad(): return m.eval()(x)
+
+def test_published_weights_bring_their_configuration(served):
+    src = create_model('mobilevitv2_050')
+    served(src.state_dict())
+    m = load_weights(create_model('mobilevitv2_050'), 'cvnets:384')
+    assert m.default_cfg['input_size'] == (3,384,384) and m.default_cfg['crop_pct'] == 1 and m.default_cfg['source'] == 'cvnets:384'
+    assert torch.equal(out(m, x := torch.rand(1,3,64,64)), out(src, x))
+
+def test_torchvision_weights_bring_theirs(served):
+    import torchvision
+    theirs = torchvision.models.resnet18()
+    served(theirs.state_dict())
+    m = create_model('resnet18_tv', n_out=5, in_chans=4, pretrained=True)
+    assert m.default_cfg['mean'] == (.485,.456,.406,.485) and m.default_cfg['input_size'] == (4,224,224) and m.default_cfg['source'] == 'torchvision'
+    assert out(m, torch.rand(1,4,64,64)).shape == (1,5)
+    assert torch.equal(create_model('resnet18_tv', pretrained=True).get_classifier().weight, theirs.fc.weight)
+
+def test_bgr_weights_answer_to_rgb(served):
+    src = create_model('mobilevit_xxs')
+    served(src.state_dict())
+    m, x = load_weights(create_model('mobilevit_xxs'), 'cvnets'), torch.rand(1,3,64,64)
+    torch.testing.assert_close(out(m, x), out(src, x.flip(1)))
+    assert torch.equal(load_weights(create_model('mobilevit_xxs'), src.state_dict()).conv_1.block.conv.weight, src.conv_1.block.conv.weight)   # a file of one's own is taken as it is
+
+@pytest.mark.parametrize('name', ['mobilenetv1_025', 'mobilenetv3_small', 'resnet18_tv', 'mobilevit_xxs', 'mobilevitv2_050'])
+@pytest.mark.parametrize('in_chans', [1, 3, 4, 6])
+def test_any_head_and_any_channels(name, in_chans, tmp_path):
+    src = create_model(name, n_out=7).eval()
+    torch.save(src.state_dict(), tmp_path/'w.pt')
+    m = create_model(name, n_out=2, in_chans=in_chans, pretrained=tmp_path/'w.pt').eval()
+    x = torch.rand(2,in_chans,64,64)
+    assert out(m, x).shape == (2,2) and m.num_classes == 2 and len(m.default_cfg['std']) == in_chans
+    grey = torch.rand(2,1,64,64)
+    if in_chans in (1,3,6):   # a grey picture, however often repeated, is seen as the three-channel network saw it
+        with torch.no_grad(): torch.testing.assert_close(m.forward_features(grey.expand(-1,in_chans,-1,-1)), src.forward_features(grey.expand(-1,3,-1,-1)), rtol=1e-3, atol=1e-4)
+    same = create_model(name, n_out=7, pretrained=tmp_path/'w.pt')
+    assert torch.equal(same.get_classifier().weight, src.get_classifier().weight)
+
+def test_a_file_of_another_architecture_is_refused(tmp_path):
+    torch.save(create_model('mobilenetv1_025').state_dict(), tmp_path/'w.pt')
+    with pytest.raises(ValueError, match='not one of this MobileNetv2: .conv_1.block.conv.weight. is'): create_model('mobilenetv2_025', pretrained=tmp_path/'w.pt')
+    with pytest.raises(ValueError, match='path or a state dict, got int'): create_model('mobilenetv2_025', pretrained=3)
+
+def test_output_stride_with_weights(tmp_path):
+    torch.save(create_model('mobilenetv2_025', n_out=4).state_dict(), tmp_path/'w.pt')
+    assert create_model('mobilenetv2_025', n_out=0, pretrained=tmp_path/'w.pt', output_stride=8).eval().forward_features(torch.rand(1,3,64,64)).shape[-1] == 8
+
+# timm
+
+@pytest.mark.parametrize('name', ['resnet18', 'mobilenetv3_small_050', 'convnext_atto', 'mobilevitv2_050'])
+def test_timm_models_speak_the_same_protocol(name):
+    pytest.importorskip('timm')
+    m = create_model(f'timm/{name}', n_out=3, in_chans=4).eval()
+    x = torch.rand(1,4,64,64)
+    with torch.no_grad(): last, maps = m.forward_intermediates(x)
+    assert out(m, x).shape == (1,3) and len(maps) == len(m.feature_info)
+    assert [tuple(o.shape[1:]) for o in maps] == [(i['num_chs'], 64//i['reduction'], 64//i['reduction']) for i in m.feature_info]
+    assert {'input_size', 'mean', 'std', 'interpolation', 'crop_pct'} <= set(m.default_cfg)
+    m.reset_classifier(5)
+    assert out(m, x).shape == (1,5) and m.get_classifier().out_features == 5
+
+def test_timm_names_that_do_not_exist():
+    pytest.importorskip('timm')
+    with pytest.raises(ValueError, match="unknown timm model 'resnet_18': did you mean timm/resnet18"): create_model('timm/resnet_18')
+    with pytest.raises(ValueError, match="a set of weights is part of the name"): create_model('timm/resnet18', pretrained='a1_in1k')
+
+def test_without_timm(monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'timm', None)
+    with pytest.raises(ImportError, match="'timm/resnet18' needs the package timm; install it"): create_model('timm/resnet18')
