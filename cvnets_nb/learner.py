@@ -91,8 +91,8 @@ def normed(
     if not same: raise ValueError(f"the data is normalised with mean {norm.mean.flatten().tolist()} and these weights want {mean.tolist()} (std {std.tolist()}); leave Normalize out, set_learner adds what they want")
     return dls
 
-# %% ../nbs/70_learner.ipynb #ca5402ea
-@delegates(RandomResizedCrop.__init__, but=['size','resamples','val_xtra'])
+# %% ../nbs/70_learner.ipynb #81b18afb
+@delegates(RandomResizedCrop.__init__, but=['size','resamples','val_xtra','nm'])
 def cfg_tfms(
     cfg, # A name of `list_models()`, `(name, source)`, or a model's `default_cfg`
     **kwargs # Of `RandomResizedCrop`

@@ -90,7 +90,7 @@ class TransformerLayer(nn.Module):
         x = x + self.pre_norm_mha(x)
         return x + self.pre_norm_ffn(x)
 
-# %% ../../nbs/36_models.mobilevit.ipynb #52ca7b58
+# %% ../../nbs/36_models.mobilevit.ipynb #55b3d248
 class MobileViTBlock(nn.Module):
     "Local convolution, transformer over the patches, back to the width and joined with the input (fig. 1b of the paper)"
     def __init__(self,
@@ -106,9 +106,9 @@ class MobileViTBlock(nn.Module):
         self.global_rep = nn.Sequential(*[TransformerLayer(d, drop) for _ in range(depth)], nn.LayerNorm(d))
         self.conv_proj = ConvNormAct(d, ni, 1, act=nn.SiLU)
         self.fusion = ConvNormAct(2*ni, ni, act=nn.SiLU)
-    def far(self, x): return from_patches(self.global_rep(to_patches(x)), *x.shape[-2:])   # (b,d,h,w) -> (b,d,h,w), even sides
+    def _far(self, x): return from_patches(self.global_rep(to_patches(x)), *x.shape[-2:])   # (b,d,h,w) -> (b,d,h,w), even sides
     def forward(self, x): # (b,ni,h,w) -> (b,ni,h,w)
-        y = on_even_sides(self.far, self.local_rep(x))
+        y = on_even_sides(self._far, self.local_rep(x))
         return self.fusion(torch.cat((x, self.conv_proj(y)), 1))
 
 # %% ../../nbs/36_models.mobilevit.ipynb #668d4e51

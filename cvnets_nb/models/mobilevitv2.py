@@ -62,7 +62,7 @@ class SeparableAttention(nn.Module):
         context = (k*q.softmax(-1)).sum(-1, keepdim=True)   # (b,d,p,1)
         return self.out_proj(F.relu(v)*context)
 
-# %% ../../nbs/37_models.mobilevitv2.ipynb #ee368c48
+# %% ../../nbs/37_models.mobilevitv2.ipynb #5b939811
 class SeparableLayer(nn.Module):
     "Separable attention and two 1×1 convolutions, both before a shortcut and behind a norm"
     def __init__(self,
@@ -88,8 +88,8 @@ class MobileViTv2Block(nn.Module):
         self.local_rep = nn.Sequential(ConvNormAct(ni, ni, groups=ni, dilation=dilation, act=nn.SiLU), ConvNormAct(ni, d, 1, norm=None, act=None, bias=False))
         self.global_rep = nn.Sequential(*[SeparableLayer(d) for _ in range(depth)], nn.GroupNorm(1, d))
         self.conv_proj = ConvNormAct(d, ni, 1, act=None)
-    def far(self, x): return from_places(self.global_rep(to_places(self.local_rep(x))), *x.shape[-2:])   # (b,ni,h,w) -> (b,d,h,w), even sides
-    def forward(self, x): return on_even_sides(lambda o: self.conv_proj(self.far(o)), x)   # (b,ni,h,w) -> (b,ni,h,w)
+    def _far(self, x): return from_places(self.global_rep(to_places(self.local_rep(x))), *x.shape[-2:])   # (b,ni,h,w) -> (b,d,h,w), even sides
+    def forward(self, x): return on_even_sides(lambda o: self.conv_proj(self._far(o)), x)   # (b,ni,h,w) -> (b,ni,h,w)
 
 # %% ../../nbs/37_models.mobilevitv2.ipynb #2c71cb35
 class MobileViTv2(Backbone):

@@ -175,7 +175,7 @@ def published(
     if not rows and arch in TIMM: hint = f"; timm's fit: load_weights(model, timm.create_model({TIMM[arch]!r}, pretrained=True).state_dict())"
     raise ValueError(f"no weights{f' {source!r}' if source else ''} for {arch}: there are {', '.join(p.source for p in rows) or 'none'}{hint}")
 
-# %% ../../nbs/38_models.weights.ipynb #35b220d9
+# %% ../../nbs/38_models.weights.ipynb #0f1172b2
 def download(
     url:str, # Where it lies
     folder=None, # Where to; `None` is PyTorch's cache, `$TORCH_HOME/hub/checkpoints`
@@ -208,7 +208,7 @@ def _append(url, part):
         return _append(url, part)
     more = getattr(r, 'status', None) == 206
     want = int(r.headers.get('Content-Length') or 0) + have*more
-    with r, open(part, 'ab' if more else 'wb') as f, torch.hub.tqdm(total=want, initial=have*more, unit='B', unit_scale=True, desc=part.stem, leave=False) as bar:
+    with r, open(part, 'ab' if more else 'wb') as f, torch.hub.tqdm(total=want, initial=have*more, unit='B', unit_scale=True, desc=part.stem, leave=False, disable=want < 1 << 20) as bar:
         while chunk := r.read(1 << 20): f.write(chunk); bar.update(len(chunk))
     if want and part.stat().st_size < want: raise OSError(f'broke off after {part.stat().st_size} of {want} bytes; call again to go on')
 
