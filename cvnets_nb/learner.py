@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['task_of', 'planned', 'make_model', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'set_learner']
 
-# %% ../nbs/70_learner.ipynb #27bae993
+# %% ../nbs/70_learner.ipynb #5ac98d33
 import inspect, torch
 from torch import nn
 from fastcore.foundation import L
@@ -18,10 +18,11 @@ from fastai.vision.augment import RandomResizedCrop
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import MixedPrecision
 from .samplers import MScVBS
-from .data import PlanDL, find_sized
+from .data import find_sized
 from .models import create_model
 from .models.weights import published
 from .callback import SET, CostLedger, KeepMemory
+from .callback.plan import has_plan
 
 # %% ../nbs/70_learner.ipynb #9d15ebd1
 def task_of(
@@ -38,14 +39,14 @@ def task_of(
     if n < 2: raise ValueError(f"there is one class only ({list(dls.vocab)[0]!r}), so there is nothing to tell apart; check the labels (parent_label needs a folder a class)")
     return 'classification'
 
-# %% ../nbs/70_learner.ipynb #f919fe18
+# %% ../nbs/70_learner.ipynb #91ebc922
 def planned(
     dls:DataLoaders, # Any fastai `DataLoaders` with a sized transform
     sampler=None # A sampler; None keeps the plan `dls` has, or makes `MScVBS` from its size and batch size
 )->DataLoaders: # `dls` itself where it has a plan already and none is given
     "`dls` with a plan-driven training loader"
     if sampler is None:
-        if isinstance(dls.train, PlanDL): return dls
+        if has_plan(dls.train): return dls
         h,w = find_sized(dls.train.after_item, dls.train.after_batch).base
         sampler = MScVBS(size=h if h == w else (h,w), bs=dls.train.bs)
     return dls.with_plan(sampler)
