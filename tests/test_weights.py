@@ -184,3 +184,18 @@ def test_timm_names_that_do_not_exist():
 def test_without_timm(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'timm', None)
     with pytest.raises(ImportError, match="'timm/resnet18' needs the package timm; install it"): create_model('timm/resnet18')
+
+def test_a_learner_normalises_as_its_weights_want(served):
+    "On a loader that has its plan already, which stays; the caller's data are left as they were"
+    import torchvision
+    from fastai.vision.all import Normalize, accuracy
+    from cvnets_nb.all import MScVBS, digits, set_learner
+    served(torchvision.models.resnet18().state_dict())
+    dls = digits(64, 16).with_plan(MScVBS(64, 16), seed=1)
+    learn = set_learner(dls, 'resnet18_tv', pretrained=True, metrics=accuracy)
+    kinds = lambda d: [type(o) for o in d.train.after_batch.fs]
+    assert Normalize not in kinds(dls) and Normalize in kinds(learn.dls) and Normalize in [type(o) for o in learn.dls.valid.after_batch.fs]
+    assert learn.dls.train.sampler == dls.train.sampler and learn.dls.train.seed == 1
+    (x0, _), (x1, _) = dls.valid.one_batch(), learn.dls.valid.one_batch()
+    assert torch.allclose(x1[:,0], (x0[:,0]-.485)/.229, atol=1e-4)
+    assert [any(p.requires_grad for p in g if p.ndim > 1) for g in learn.splitter(learn.model)] == [False, False, True]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOBILENETV2', 'InvertedResidual', 'inverted_residual', 'InvRes', 'mobilenetv2_strides', 'mobilenetv2_blocks',
-           'MobileNetv2', 'tv_block_names', 'mobilenetv2_tv_names']
+           'MobileNetv2', 'tv_block_names', 'tv_feature_names', 'mobilenetv2_tv_names']
 
 # %% ../../nbs/33_models.mobilenetv2.ipynb #9be2bd05
 from collections import OrderedDict
@@ -111,7 +111,7 @@ class MobileNetv2(Backbone):
         super().__init__(parts, info, nf, n_out, in_chans, min(.2, round(.2*width, 3)) if drop is None else drop)
     def tv_names(self): return mobilenetv2_tv_names(self)
 
-# %% ../../nbs/33_models.mobilenetv2.ipynb #8f28d823
+# %% ../../nbs/33_models.mobilenetv2.ipynb #9ffa5814
 def tv_block_names(
     name:str, # Of the block in our network
     block:nn.Module, # An `InvertedResidual`
@@ -127,15 +127,25 @@ def tv_block_names(
             out |= {f'{name}.block.{k}.block.{o}': f'{theirs}.{no}' for o,no in zip(('conv','norm'), nos)}
     return out
 
+def tv_feature_names(
+    m:nn.Module, # With `layer_1` to `layer_5`
+    first:str, # Our name of the first convolution
+    last:str, # Of the last one
+    block:str='block', # What torchvision calls a block's layers
+    wrapped:bool=True # As in `tv_block_names`
+)->dict:
+    "Convolutions and blocks of a mobile network as entries of torchvision's `features`, by our names"
+    blocks = [(f'layer_{s}.{n}', b) for s in range(1,6) for n,b in getattr(m, f'layer_{s}').named_children()]
+    out = {}
+    for ours,no in ((first, 0), (last, len(blocks)+1)): out |= {f'{ours}.block.conv':f'features.{no}.0', f'{ours}.block.norm':f'features.{no}.1'}
+    for i,(name,b) in enumerate(blocks, 1): out |= tv_block_names(name, b, f'features.{i}.{block}', wrapped)
+    return out
+
 def mobilenetv2_tv_names(
     m:MobileNetv2 # Of any width
 )->dict:
     "All modules of the network, by our names"
-    ends = lambda ours,no: {f'{ours}.block.conv':f'features.{no}.0', f'{ours}.block.norm':f'features.{no}.1'}
-    blocks = [(f'layer_{s}.{n}', b) for s in range(1,6) for n,b in getattr(m, f'layer_{s}').named_children()]
-    out = ends('conv_1', 0) | ends('conv_1x1_exp', len(blocks)+1) | {'classifier.classifier_fc':'classifier.1'}
-    for i,(name,b) in enumerate(blocks): out |= tv_block_names(name, b, f'features.{i+1}.conv', wrapped=False)
-    return out
+    return tv_feature_names(m, 'conv_1', 'conv_1x1_exp', 'conv', wrapped=False) | {'classifier.classifier_fc':'classifier.1'}
 
 # %% ../../nbs/33_models.mobilenetv2.ipynb #5cb10649
 for w in (25,50,75,100): register_model(f'mobilenetv2_{w:03}', MobileNetv2, width=w/100)

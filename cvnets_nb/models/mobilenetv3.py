@@ -6,14 +6,14 @@
 __all__ = ['MOBILENETV3', 'MOBILENETV3_HEADS', 'V3Block', 'mobilenetv3_strides', 'mobilenetv3_blocks', 'v3_block', 'MobileNetv3',
            'mobilenetv3_info', 'mobilenetv3_tv_names']
 
-# %% ../../nbs/35_models.mobilenetv3.ipynb #720086f4
+# %% ../../nbs/35_models.mobilenetv3.ipynb #a7f578ad
 from collections import OrderedDict
 from functools import partial
 from typing import NamedTuple
 from torch import nn
 from ..core import *
 from .layers import *
-from .mobilenetv2 import InvertedResidual, tv_block_names
+from .mobilenetv2 import InvertedResidual, tv_feature_names
 from .registry import *
 
 # %% ../../nbs/35_models.mobilenetv3.ipynb #7d226199
@@ -116,16 +116,12 @@ def mobilenetv3_info(
     last = [max(i for i,r in enumerate(full) if r==k) for k in (2,4,8,16,32)]
     return [(f'layer_{i}' if i else 'conv_1', chs[i], red[i]) for i in last]
 
-# %% ../../nbs/35_models.mobilenetv3.ipynb #4b0d9447
+# %% ../../nbs/35_models.mobilenetv3.ipynb #02bc9a4f
 def mobilenetv3_tv_names(
     m:MobileNetv3 # Of torchvision's form
 )->dict:
     "The modules of the network, by our names"
-    ends = lambda ours,no: {f'{ours}.block.conv':f'features.{no}.0', f'{ours}.block.norm':f'features.{no}.1'}
-    blocks = [(f'layer_{s}.{n}', b) for s in range(1,6) for n,b in getattr(m, f'layer_{s}').named_children()]
-    out = ends('conv_1.conv_3x3_bn', 0) | ends('conv_1x1_exp.conv_1x1', len(blocks)+1)
-    for i,(name,b) in enumerate(blocks): out |= tv_block_names(name, b, f'features.{i+1}.block')
-    return out | {'classifier.fc1':'classifier.0', 'classifier.classifier_fc':'classifier.3'}
+    return tv_feature_names(m, 'conv_1.conv_3x3_bn', 'conv_1x1_exp.conv_1x1') | {'classifier.fc1':'classifier.0', 'classifier.classifier_fc':'classifier.3'}
 
 # %% ../../nbs/35_models.mobilenetv3.ipynb #9dae6907
 for v in MOBILENETV3:
