@@ -6,7 +6,7 @@
 __all__ = ['is_sure', 'update_counts', 'easy_mask', 'choose_active', 'read_labels', 'smoothing_of', 'SETConfig', 'SETState',
            'SET', 'all_checks']
 
-# %% ../../nbs/41_callback.set.ipynb #ec090826
+# %% ../../nbs/41_callback.set.ipynb #53039519
 import math, warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ import numpy as np, torch
 from torch import Tensor
 from fastcore.basics import patch
 from fastai.torch_core import get_model
-from fastai.callback.mixup import MixHandler
 from ..core import check_int, rng_for
 from .plan import *
 
@@ -139,8 +138,8 @@ class SETState:
     ids:list=field(default_factory=list) # Ids of the steps so far …
     oks:list=field(default_factory=list) # … and whether they passed, still on the device
 
-# %% ../../nbs/41_callback.set.ipynb #84dbd26a
-class SET(PlanCallback):
+# %% ../../nbs/41_callback.set.ipynb #4905eb1a
+class SET(Selection):
     "Leave easy samples out of the next plans, and look at them again now and then (arXiv 2206.02002)"
     _stateattrs = ('_st',)
     def __init__(self,
@@ -158,17 +157,13 @@ class SET(PlanCallback):
         self._st = SETState()
     def __repr__(self): return repr(self.cfg).replace('SETConfig', 'SET')
 
-# %% ../../nbs/41_callback.set.ipynb #ee69da26
+# %% ../../nbs/41_callback.set.ipynb #7d68271c
 @patch
 def before_fit(self:SET):
     PlanCallback.before_fit(self)
     dl,st = self.dls.train,self._st
-    watched = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'))
-    st.on = watched and getattr(whole_dl(dl), 'n', 1) != 0        # an exported Learner has no data
-    if has_plan(dl): dl.set_active(None)
+    st.on = self._watched(mixed=True)
     if not st.on: return
-    if not has_plan(dl): raise ValueError(f"SET chooses the samples of the next plan, and this training loader ({type(dl).__name__}) has none: "
-                                          "make it plan-driven first, dls = dls.with_plan(MScVBS(size=..., bs=...))")
     st.source = self._find_source()
     if st.labels is None: st.labels = read_labels(whole_dl(dl))
     if st.counts is None: st.counts = np.zeros(len(st.labels), np.int32)
@@ -178,9 +173,9 @@ def before_fit(self:SET):
 
 @patch
 def _find_source(self:SET):
-    mix = [type(cb).__name__ for cb in self.learn.cbs if isinstance(cb, MixHandler)]
+    mix = self._mixing()
     if not mix: return self.cfg.source or 'train'
-    why = f"{mix[0]} mixes the targets of the training steps, so they say nothing about single samples"
+    why = f"{mix} mixes the targets of the training steps, so they say nothing about single samples"
     if self.cfg.source == 'train': raise ValueError(f"{why}: use SET(source='pass')")
     if self.cfg.source is None: warnings.warn(f"{why}: SET makes a full evaluation pass every {self.cfg.every} epochs instead (source='pass')")
     return 'pass'
