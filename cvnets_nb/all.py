@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/79_all.ipynb #41a74982
+# %% ../nbs/79_all.ipynb #f55c9960
 from .samplers import *
 from .data import *
 from .models import *
 from .callback import *
+from .recipes import *
 from .learner import cfg_tfms, set_learner
 
-import cvnets_nb.samplers as _s, cvnets_nb.data as _d, cvnets_nb.models as _m, cvnets_nb.callback as _c
-__all__ = sorted({*_s.__all__, *_d.__all__, *_m.__all__, *_c.__all__, 'cfg_tfms', 'set_learner'})
+import cvnets_nb.samplers as _s, cvnets_nb.data as _d, cvnets_nb.models as _m, cvnets_nb.callback as _c, cvnets_nb.recipes as _r
+__all__ = sorted({*_s.__all__, *_d.__all__, *_m.__all__, *_c.__all__, *_r.__all__, 'cfg_tfms', 'set_learner'})

@@ -7,7 +7,7 @@ __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'settings', 'P
            'write_run', 'is_finished', 'open_run', 'run_learner', 'data_facts', 'check_data', 'EpochLines', 'train_run',
            'save_run', 'cvnets_train']
 
-# %% ../nbs/82_cli.ipynb #02543eaf
+# %% ../nbs/82_cli.ipynb #7fc3ecf2
 import argparse, difflib, json, os, platform, shlex, shutil, sys, warnings
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -26,7 +26,8 @@ from .samplers import *
 from .data import digits, folder_dls
 from .models import create_model, list_models
 from .callback import *
-from .learner import set_learner
+from .learner import recipe_data, recipe_sampler, set_learner
+from .recipes import get_recipe
 
 # %% ../nbs/82_cli.ipynb #1c3adfc4
 samplers = dict(ssc_fbs=SScFBS, msc_fbs=MScFBS, msc_vbs=MScVBS)
@@ -75,18 +76,19 @@ def rate(
     if not 0 < v < float('inf'): raise argparse.ArgumentTypeError(f"{s!r} is not a positive number")
     return v
 
-# %% ../nbs/82_cli.ipynb #2e230973
+# %% ../nbs/82_cli.ipynb #a8f795a2
 _defaults = dict(  # digits, a folder
     data=(None,None), arch=('mobilenetv1_025','mobilenetv2_100'), sampler=('msc_vbs',)*2, set=(True,True), epochs=(30,30), size=(64,224), bs=(32,32),
-    lr=(1e-2,3e-3), seed=(42,42), workers=(0,None))
+    lr=(1e-2,3e-3), seed=(42,42), workers=(0,None), recipe=(None,None))
 
 def settings(
     given:dict # The options that were given
 )->dict: # A value for every one
     "The options of a run, defaults filled in"
-    return {**{k:v['data' in given] for k,v in _defaults.items()}, **given}
+    own = {**{k:v['data' in given] for k,v in _defaults.items()}, **given}
+    return {**own, **{k:given.get(k) for k in ('sampler','lr')}} if own['recipe'] else own
 
-# %% ../nbs/82_cli.ipynb #7eac4c28
+# %% ../nbs/82_cli.ipynb #2561d27d
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` whose complaints are one line"
     def error(self, message): self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
@@ -98,13 +100,13 @@ def make_parser()->Parser:
         "Without --data it trains on scikit-learn's handwritten digits.")
     def add(nm, text, **kw):
         a,b = _defaults.get(nm, ('',''))
-        d = '' if nm == 'workers' or a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
+        d = '' if nm in ('workers','recipe') or a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
         p.add_argument('--'+nm, help=text + d.replace('%', '%%').replace('True', '--set'), **kw)
     add('data', 'folder with a folder of images for each class, or with train/ and valid/ of such', metavar='PATH')
     add('arch', 'architecture, one of list_models()', metavar='NAME')
     add('sampler', f"{', '.join(samplers)}; for the last two also with +growing, small sizes first", metavar='NAME')
     add('set', 'leave easy images out of the next epochs, or not', action=argparse.BooleanOptionalAction)
-    add('recipe', 'not in this version', metavar='NAME')
+    add('recipe', 'published hyper-parameters, one of list_recipes(), or a YAML file of your own; brings its sampler and learning rates', metavar='NAME')
     add('epochs', 'times through the data', type=whole(1), metavar='N')
     add('size', 'base size of the images in pixels: a number, or HEIGHTxWIDTH', type=pixels, metavar='N')
     add('bs', 'batch size at that size', type=whole(1), metavar='N')
@@ -115,7 +117,7 @@ def make_parser()->Parser:
     add('resume', 'go on with the interrupted run in --out', action='store_true')
     return p
 
-# %% ../nbs/82_cli.ipynb #8eb074d1
+# %% ../nbs/82_cli.ipynb #71fac360
 def read_args(
     p:Parser, # From `make_parser`
     argv=None # What was typed; default `sys.argv[1:]`
@@ -128,9 +130,7 @@ def read_args(
         if not o.startswith('-'): hint = f"; did you mean --data {shlex.quote(o)}?"
         else: hint = f"; did you mean {' or '.join(near)}?" if near else "; --help lists the options"
         p.error(f"unknown {'option' if o.startswith('-') else 'argument'} {o!r}{hint}")
-    a = vars(a)
-    if 'recipe' in a: p.error(f"--recipe {a['recipe']}: recipes are not in this version; leave it out and set --epochs, --lr and the like yourself")
-    return a
+    return vars(a)
 
 # %% ../nbs/82_cli.ipynb #38c784c6
 _made = 'run.json','model.pkl','weights.safetensors','cost.csv','cost.png','checkpoint'
@@ -161,7 +161,7 @@ def is_finished(
     "Has this run its results?"
     return 'accuracy' in run
 
-# %% ../nbs/82_cli.ipynb #4ec16f38
+# %% ../nbs/82_cli.ipynb #b86c05fb
 def _option(k, v): return ('--set' if v else '--no-set') if k == 'set' else f'--{k} {_text(v)}'
 
 def open_run(
@@ -171,12 +171,13 @@ def open_run(
     given = dict(given)
     out,resume = Path(given.pop('out', 'cvnets_run')),given.pop('resume', False)
     if given.get('data') is not None: given['data'] = str(Path(given['data']).resolve())
+    if (r := given.get('recipe')) and r.endswith(('.yaml','.yml')): given['recipe'] = str(Path(r).resolve())
     if out.exists() and not out.is_dir(): raise ValueError(f"--out {out} is a file; give a folder")
     run = read_run(out)
     if resume:
         if run is None: raise ValueError(f"--resume: {out} holds no run; leave --resume out to start one, or give the --out of the run to go on with")
         for k,v in given.items():
-            if v != run['args'][k]: raise ValueError(f"{_option(k, v)} contradicts the run in {out}, which has {_option(k, run['args'][k])}; "
+            if v != run['args'].get(k): raise ValueError(f"{_option(k, v)} contradicts the run in {out}, which has {_option(k, run['args'].get(k))}; "
                                                      "leave it out, or start a new run with another --out")
         return out, run['args'], run
     if run is not None: raise ValueError(f"{out} holds {'a finished' if is_finished(run) else 'an interrupted'} run, which is not overwritten; " +
@@ -186,22 +187,31 @@ def open_run(
 
 def _free(out): return next(o for i in range(2, 10**6) if not (o := out.with_name(f'{out.name}{i}')).exists())
 
-# %% ../nbs/82_cli.ipynb #9e80c182
+# %% ../nbs/82_cli.ipynb #e466f384
 def run_learner(
     a:dict, # From `settings`
     out # Folder of the run
 )->Learner:
     "The `Learner` of a run, with a checkpoint after every epoch"
     size = tuple(a['size']) if isinstance(a['size'], list) else a['size']
-    sampler = make_sampler(a['sampler'], size, a['bs'], a['epochs'])
+    recipe = _recipe(a)
+    sampler = make_sampler(a['sampler'], size, a['bs'], a['epochs']) if a['sampler'] else None
     if a['arch'] not in list_models(): create_model(a['arch'])         # refuses the name
     if a['data'] is not None and Path(a['data']).is_dir() and not os.access(a['data'], os.R_OK | os.X_OK):
         raise ValueError(f"--data {a['data']} may not be read; check its permissions")
     set_seed(a['seed'], reproducible=True)
     kw = dict(size=size, bs=a['bs'], seed=a['seed'], num_workers=a['workers'])
     dls = digits(**kw) if a['data'] is None else folder_dls(a['data'], **kw)
+    if recipe:
+        recipe = recipe.scaled(epochs=a['epochs'], n=len(dls.train_ds), bs=a['bs'], size=min(size) if isinstance(size, tuple) else size)
+        if a['lr']: recipe = recipe.replace(lr=a['lr'])
+        dls,sampler = recipe_data(dls, recipe),sampler or recipe_sampler(recipe, size)
     return set_learner(dls.with_plan(sampler, seed=a['seed']), a['arch'], set=a['set'], metrics=accuracy, path=out,
-                       cbs=CheckpointCallback(Path(out)/'checkpoint'))
+                       recipe=recipe and recipe.replace(crop=None), cbs=CheckpointCallback(Path(out)/'checkpoint'))
+
+def _recipe(a):
+    try: return get_recipe(a['recipe']) if a.get('recipe') else None
+    except ValueError as e: raise ValueError(f"--recipe {a['recipe']}: {e}") from e
 
 def data_facts(
     learn:Learner # From `run_learner`
@@ -235,7 +245,7 @@ class EpochLines(Callback):
         if self.bar: return self.was(vs)
         print('  '.join((f'{v:.4f}' if isinstance(v, float) else str(v)).ljust(len(nm)) for v,nm in zip(vs, names)).rstrip(), flush=True)
 
-# %% ../nbs/82_cli.ipynb #4b81f120
+# %% ../nbs/82_cli.ipynb #0a26be7f
 def train_run(
     learn:Learner, # From `run_learner`
     a:dict, # The options in full
@@ -248,7 +258,8 @@ def train_run(
         run = dict(args=a, data=data_facts(learn), versions={k:version(k) for k in ('cvnets_nb','fastai','torch')} | dict(python=platform.python_version()))
         write_run(out, run)
     start = load_checkpoint(learn, last) if last.is_file() else 0
-    learn.fit_one_cycle(a['epochs'], a['lr'], start_epoch=start, cbs=EpochLines())
+    if hasattr(learn, 'recipe'): learn.fit_recipe(a['epochs'], start_epoch=start, cbs=EpochLines())
+    else: learn.fit_one_cycle(a['epochs'], a['lr'], start_epoch=start, cbs=EpochLines())
     return run
 
 # %% ../nbs/82_cli.ipynb #36eb2aba

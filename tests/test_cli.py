@@ -108,7 +108,7 @@ def test_a_folder_of_images(photos, tmp_path):
 @pytest.mark.parametrize('argv,says', [
     ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225', '--size 225'), ('--bs 0', "--bs: '0' is not a whole"),
     ('--epochs 0', '--epochs'), ('--lr 0', '--lr'), ('--lr nan', '--lr'), ('--seed -1', '--seed'), ('--arch mobilenetv2_101', 'mobilenetv2_100'),
-    ('--sampler vbs', 'msc_vbs'), ('--epoch 3', '--epochs'), ('photos', '--data photos'), ('--recipe simple', 'recipes are not in this version'),
+    ('--sampler vbs', 'msc_vbs'), ('--epoch 3', '--epochs'), ('photos', '--data photos'), ('--recipe resnet_smiple', "unknown recipe 'resnet_smiple': did you mean resnet_simple"),
     ('--data nowhere', 'nowhere does not exist'), ('--resume', 'holds no run')])
 def test_wrong_use_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

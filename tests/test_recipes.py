@@ -1,0 +1,136 @@
+"Recipes against a table of their own, small runs of all of them, and what a recipe does with checkpoints and the command."
+import json, math, tempfile, warnings
+from dataclasses import asdict, fields
+from pathlib import Path
+import numpy as np, pytest, torch
+from hypothesis import given, settings, strategies as st
+from fastai.vision.all import (accuracy, Callback, CategoryBlock, DataBlock, ImageBlock, IndexSplitter, load_learner, PILImage, RandomResizedCrop, set_seed)
+from cvnets_nb.all import *
+from cvnets_nb.cli import cvnets_train
+from cvnets_nb.data import digit_items
+from cvnets_nb.recipes.train import recipe_mix, warm_cosine
+
+# What the published configurations say (CVNets v0.4): epochs, batch, sampler, optimizer, weight decay, highest, last and first learning
+# rate, warm-up updates, size, short side in validation, top-1. Written down from the papers' tables, not from the package.
+columns = 'epochs bs sampler opt wd lr lr_min lr_start warmup size eval_resize top1'.split()
+published = dict(
+    mobilenetv1      = (300,  512, 'msc_vbs', 'sgd',   4e-5, .4,    2e-4,   .05,  7500,  224, 256, 74.04),
+    mobilenetv2      = (300, 1024, 'msc_vbs', 'sgd',   4e-5, .4,    2e-4,   .05,  7500,  224, 256, 72.93),
+    mobilenetv3      = (300, 2048, 'msc_vbs', 'sgd',   4e-5, .8,    4e-4,   .1,   3000,  224, 256, 75.13),
+    resnet_simple    = (150, 1024, 'msc_vbs', 'sgd',   1e-4, .4,    2e-4,   .05,  7500,  224, 256, 78.44),
+    resnet_advanced  = (600, 1024, 'msc_vbs', 'sgd',   4e-5, .4,    2e-4,   .05,  7500,  224, 256, 80.36),
+    mobilevit        = (300, 1024, 'msc_vbs', 'adamw', .01,  2e-3,  2e-4,   2e-4, 20000, 256, 288, 78.3),
+    mobilevitv2_200  = (300, 1024, 'ssc_fbs', 'adamw', .05,  2e-3,  2e-4,   1e-6, 20000, 256, 288, None),
+    mobilevitv2_175  = (300, 1024, 'ssc_fbs', 'adamw', .039, .0026, .00026, 1e-6, 20000, 256, 288, None),
+    mobilevitv2_150  = (300, 1024, 'ssc_fbs', 'adamw', .029, .0035, .00035, 1e-6, 20000, 256, 288, None),
+    mobilevitv2_125  = (300, 1024, 'ssc_fbs', 'adamw', .020, .0049, .00049, 1e-6, 20000, 256, 288, None),
+    mobilevitv2_100  = (300, 1024, 'ssc_fbs', 'adamw', .013, .0075, .00075, 1e-6, 20000, 256, 288, None),
+    mobilevitv2_075  = (300, 1024, 'ssc_fbs', 'adamw', .008, .009,  .0009,  1e-6, 20000, 256, 288, None),
+    mobilevitv2_050  = (300, 1024, 'ssc_fbs', 'adamw', .004, .009,  .0009,  1e-6, 20000, 256, 288, None),
+    vit              = (300, 2048, 'msc_vbs', 'adamw', .2,   2e-3,  2e-5,   1e-6, 7500,  224, 232, None))
+strong = dict(rand_augment=(2, 9), erase=.25, mixup=.2, cutmix=1., interpolation='bicubic')
+others = {   # everything else, where it is not what all have
+    **{f'mobilenetv{i}':dict(nesterov=True) for i in (1, 2, 3)}, 'resnet_simple':{}, 'resnet_advanced':strong,
+    'mobilevit':dict(min_size=160, max_size=320, wd_1d=True), **{f'mobilevitv2_{w}':dict(strong, clip=10.) for w in ('050','075','100','125','150','175','200')},
+    'vit':dict(auto_augment=True, mixup=.2, cutmix=1., clip=1.)}
+common = dict(n=1281167, smoothing=.1, ema=5e-4, momentum=.9, beta2=.999, n_scales=5, min_size=None, max_size=None, crop=(.08, 1.), flip=.5, nesterov=False,
+              wd_1d=False, clip=None, rand_augment=None, auto_augment=False, erase=0, mixup=0, cutmix=0, interpolation='bilinear')
+
+def test_every_recipe_is_in_the_table(): assert list_recipes() == sorted(published) == sorted(others)
+
+@pytest.mark.parametrize('name', sorted(published))
+def test_equals_the_published(name):
+    want = {**common, **others[name], **dict(zip(columns, published[name]))}
+    got = {k:v for k, v in asdict(get_recipe(name)).items() if k not in ('name', 'archs')}
+    assert got.keys() == want.keys()
+    assert {k:(got[k], want[k]) for k in want if got[k] != want[k]} == {}
+
+@pytest.fixture(scope='module')
+def few():
+    "Sixty-four digits at 64 pixels"
+    items = digit_items()[:96]
+    ims = [PILImage.create(np.stack([a]*3, -1)) for a, _ in items]
+    block = DataBlock((ImageBlock, CategoryBlock), get_x=lambda i: ims[i], get_y=lambda i: items[i][1], splitter=IndexSplitter(range(64, 96)), item_tfms=RandomResizedCrop(64, min_scale=0.5))
+    return lambda: block.dataloaders(range(96), bs=16, num_workers=0)
+
+@pytest.mark.parametrize('name', sorted(published))
+def test_trains_without_a_warning(name, few):
+    "Two epochs, by name and in one line"
+    arch = dict(mobilenetv1='mobilenetv1_025', mobilenetv2='mobilenetv2_025', mobilenetv3='mobilenetv3_small', resnet_simple='resnet18',
+                resnet_advanced='resnet18', mobilevit='mobilevit_xxs').get(name, 'mobilevitv2_050')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', message='.*lr_scheduler.*|.*is deprecated.*|.*pin_memory.*')
+        learn = set_learner(few(), arch, recipe=name, metrics=accuracy)
+        with learn.no_bar(), learn.no_logging(): learn.fit_recipe(2)
+    vals = learn.recorder.values
+    assert len(vals) == 2 and np.isfinite(np.array(vals, dtype=float)).all()
+    assert len(vals[0]) == 5                                            # the average is evaluated beside the weights
+    assert learn.ema.updates == len(learn.recorder.hps['lr'])
+    assert (learn.set.cfg.source == 'pass') == bool(recipe_mix(learn.recipe))
+    kind = SScFBS if learn.recipe.sampler == 'ssc_fbs' else MScVBS
+    assert isinstance(learn.dls.train.sampler, kind)
+
+# --- scaling
+recipes = st.sampled_from(sorted(published)).map(get_recipe)
+@given(recipes, st.integers(1, 600), st.integers(1, 2_000_000), st.integers(1, 4096), st.sampled_from([32, 64, 96, 128, 160, 224, 256, 384]))
+@settings(max_examples=200, deadline=None)
+def test_scaled(r, epochs, n, bs, size):
+    s = r.scaled(epochs=epochs, n=n, bs=bs, size=size)
+    k = bs/r.bs if r.opt == 'sgd' else math.sqrt(bs/r.bs)
+    assert np.allclose([s.lr, s.lr_min, s.lr_start], [k*o for o in (r.lr, r.lr_min, r.lr_start)])
+    total = lambda o: o.epochs*o.n/o.bs
+    assert abs(s.warmup - r.warmup*total(s)/total(r)) <= 0.5
+    assert s.ema >= r.ema and (s.ema == r.ema or s.ema <= bs/n + 1e-12 or s.ema == 1)
+    assert s.eval_resize >= s.size
+    rest = {f.name for f in fields(r)} - {'epochs','n','bs','size','lr','lr_min','lr_start','warmup','ema','eval_resize','min_size','max_size'}
+    assert all(getattr(s, f) == getattr(r, f) for f in rest)
+
+@given(recipes)
+@settings(max_examples=20, deadline=None)
+def test_yaml_there_and_back(r):
+    for whole in (True, False):
+        with tempfile.TemporaryDirectory() as d:
+            r.to_yaml(Path(d)/'r.yaml', whole=whole)
+            assert read_recipe(Path(d)/'r.yaml') == r
+
+@given(st.floats(0, 1), st.floats(0, .99), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_learning_rates_stay_between_their_ends(pct, warm, start, end): assert -1e-12 <= warm_cosine(pct, warm, start, 1., end) <= 1 + 1e-12
+
+# --- a whole workflow
+def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+
+@pytest.mark.parametrize('name', ['mobilenetv1', 'resnet_advanced'])
+def test_stopped_and_resumed_is_the_same(name, few, tmp_path):
+    "Optimizer, average, schedule, mixing and SET go on where they stood"
+    def make(*cbs):
+        set_seed(3, reproducible=True)
+        dls = few()
+        return set_learner(dls.with_plan(MScVBS(64, 16), seed=1), 'mobilenetv1_025', recipe=get_recipe(name).scaled(epochs=4, n=64, bs=16, size=64), metrics=accuracy,
+                           cbs=[CheckpointCallback(tmp_path, monitor='ema_accuracy'), *cbs])
+    class Stop(Callback):
+        order = 99
+        def before_epoch(self):
+            if self.epoch == 2: raise KeyboardInterrupt
+    def fit(learn, **kw):
+        with learn.no_bar(), learn.no_logging(): learn.fit_recipe(4, **kw)
+        return learn
+    whole = fit(make())
+    with pytest.raises(KeyboardInterrupt): fit(make(Stop()))
+    learn = make()
+    fit(learn, start_epoch=load_checkpoint(learn, tmp_path/'last.pth'))
+    assert torch.equal(weights(whole), weights(learn))
+    assert all(torch.equal(a, b) for a, b in zip(whole.ema.avg, learn.ema.avg))
+    assert whole.ema.updates == learn.ema.updates
+
+def test_the_command(tmp_path, capsys):
+    get_recipe('mobilenetv1').replace(flip=0.).to_yaml(tmp_path/'mine.yaml')
+    for recipe, out in (('mobilenetv1', 'a'), (str(tmp_path/'mine.yaml'), 'b')):
+        cvnets_train(['--recipe', recipe, '--size', '32', '--epochs', '2', '--out', str(tmp_path/out), '--workers', '0'])
+        run = json.loads((tmp_path/out/'run.json').read_text(encoding='utf-8'))
+        assert run['args']['recipe'] == recipe and run['args']['lr'] is None
+        assert f"accuracy {run['accuracy']:.2%}" in capsys.readouterr().out
+    learn = load_learner(tmp_path/'b'/'model.pkl')
+    assert learn.recipe.flip == 0 and learn.recipe.epochs == 2
+    assert 'FlipItem' not in [type(o).__name__ for o in learn.dls.valid.after_item.fs]
