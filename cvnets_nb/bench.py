@@ -34,7 +34,7 @@ from .callback import *
 from .learner import recipe_data, speed_cbs
 from .recipes import RecipeSched, get_recipe, recipe_cbs, recipe_loss, recipe_opt
 
-# %% ../nbs/81_bench.ipynb #df8de700
+# %% ../nbs/81_bench.ipynb #e18fdf3b
 @dataclass(frozen=True)
 class Arm:
     "What one line of the comparison does differently"
@@ -45,6 +45,8 @@ class Arm:
     speed:bool=True # With the speed settings that are no method
     recipe:object=None # A recipe's name or a `Recipe`; None is fastai's Adam and one-cycle schedule
     until:float=0.7 # Share of the run after which the curriculum is at its largest sizes
+    extra:tuple=() # Makers of further callbacks, e.g. `BatchLR`
+    sizes:tuple=None # Smallest and largest size as shares of the base; None is the paper's range, from half to the base under the curriculum
 
     def make(self,
         size:int, # Base size in pixels
@@ -55,7 +57,10 @@ class Arm:
         if self.sampler is None: return None
         if self.sampler == 'ssc': return SScFBS(size, bs)
         cls = partial(dict(fbs=MScFBS, vbs=MScVBS)[self.sampler], size, bs, divisor=coarse(size))
-        return Growing(cls(min_size=size//2, max_size=size), epochs, self.until) if self.grow else cls()
+        if self.sizes or self.grow: cls = partial(cls, **{k:_near(size*v, coarse(size)) for k,v in zip(('min_size','max_size'), self.sizes or (.5,1))})
+        return Growing(cls(), epochs, self.until) if self.grow else cls()
+
+def _near(v, d): return max(d, round(v/d)*d)
 
 def coarse(
     size:int # Base size in pixels
@@ -78,7 +83,7 @@ class Clock(Callback):
     def after_validate(self): self._from = time.perf_counter()
     def after_fit(self): self.seconds += time.perf_counter()-self._from
 
-# %% ../nbs/81_bench.ipynb #29f2457b
+# %% ../nbs/81_bench.ipynb #887e85fb
 def train_arm(
     data, # `data(seed, num_workers)` -> `DataLoaders` with a plain loader
     arm:Arm, # What this run does differently
@@ -96,7 +101,7 @@ def train_arm(
     if r: dls = recipe_data(dls, r)
     sampler = arm.make(size, dls.train.bs, epochs)
     if sampler is not None: dls = dls.with_plan(sampler, seed=seed)
-    cbs = [Clock(), CostLedger()] + (speed_cbs(dls.device) if arm.speed else []) + ([arm.select()] if arm.select else []) + (recipe_cbs(r) if r else [])
+    cbs = [Clock(), CostLedger()] + (speed_cbs(dls.device) if arm.speed else []) + ([arm.select()] if arm.select else []) + [f() for f in arm.extra] + (recipe_cbs(r) if r else [])
     kw = dict(opt_func=recipe_opt(r), loss_func=recipe_loss(r)) if r else {}
     learn = Learner(dls, create_model(arch, n_out=dls.c), metrics=accuracy, cbs=cbs, **kw)
     with learn.no_bar(), learn.no_logging():

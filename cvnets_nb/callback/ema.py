@@ -54,7 +54,7 @@ def exchanged(
     try: yield
     finally: swap()
 
-# %% ../../nbs/45_callback.ema.ipynb #34f22486
+# %% ../../nbs/45_callback.ema.ipynb #6849df51
 class EMA(Callback):
     "Keep an exponential moving average of the weights, and evaluate it beside them"
     order = 55      # after the recorder, 50, has written the weights' own metrics
@@ -92,17 +92,20 @@ class EMA(Callback):
         finally: self._on = True
     def after_fit(self): self._on = False
 
-    def state_dict(self):
-        "The average, and how many updates are in it"
-        return dict(avg=self.avg, updates=self.updates)
-    def load_state_dict(self,
-        sd:dict # From `state_dict`
-    ):
-        "Go on from a saved average"
-        self.updates = sd['updates']
-        self.avg = sd['avg'] and [a.to(t.device) for a,t in zip(sd['avg'], model_tensors(self.learn.model))]
+# %% ../../nbs/45_callback.ema.ipynb #6aa92186
+@patch
+def state_dict(self:EMA):
+    "The average, and how many updates are in it"
+    return dict(avg=self.avg, updates=self.updates)
 
-# %% ../../nbs/45_callback.ema.ipynb #c6402055
+@patch
+def load_state_dict(self:EMA,
+    sd:dict # From `state_dict`
+):
+    "Go on from a saved average"
+    self.updates = sd['updates']
+    self.avg = sd['avg'] and [a.to(t.device) for a,t in zip(sd['avg'], model_tensors(self.learn.model))]
+
 @patch
 def averaged(self:EMA):
     "A copy of the model with the averaged weights, in evaluation mode"
