@@ -201,17 +201,17 @@ def _learner(dls, arch, pretrained, n_out, mkw, lkw):
     learn.freeze()
     return learn
 
-# %% ../nbs/70_learner.ipynb #5fb0913e
+# %% ../nbs/70_learner.ipynb #ad5fb31e
 @patch
-@delegates(Learner.fit, but=['lr'])
 def fit_recipe(self:Learner,
     n_epoch:int=None, # Epochs; None is the recipe's own number
     cbs=None, # More callbacks
-    **kwargs # Of `Learner.fit`
+    start_epoch:int=0, # Epoch to go on from, as in `Learner.fit`
+    reset_opt:bool=False # Start with a new optimizer, as in `Learner.fit`?
 ):
     "Train by the recipe's learning rates, scaled to `n_epoch`"
     r = getattr(self, 'recipe', None)
     if r is None: raise ValueError("this Learner has no recipe: make it with set_learner(..., recipe='resnet_simple'), or set learn.recipe")
     r = r if n_epoch is None else r.scaled(epochs=n_epoch)
     if hasattr(self, 'ema') and r.ema and self.ema.span is None: self.ema.momentum = r.ema
-    self.fit(r.epochs, r.lr, cbs=L(cbs) + RecipeSched(r), **kwargs)
+    self.fit(r.epochs, r.lr, cbs=L(cbs) + RecipeSched(r), start_epoch=start_epoch, reset_opt=reset_opt)

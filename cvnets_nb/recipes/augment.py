@@ -16,10 +16,10 @@ from fastai.vision.core import PILImage, TensorImage
 from ..core import *
 from .record import *
 
-# %% ../../nbs/63_recipes.augment.ipynb #ec1ad423
-@delegates(RandomResizedCrop.__init__, but=['size','resamples','val_xtra','nm'])
+# %% ../../nbs/63_recipes.augment.ipynb #bd59b262
 class RecipeCrop(RandomResizedCrop):
     "Random resized crops; in validation the middle of the image after its short side was resized"
+    @delegates(RandomResizedCrop.__init__, but=['size','resamples','val_xtra','nm'])
     def __init__(self,
         size, # Pixels, an int or `(h, w)`
         margin:float=256/224, # Short side of validation images before the cut, as a multiple of the size
