@@ -7,7 +7,7 @@ __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'settings', 'P
            'write_run', 'is_finished', 'open_run', 'run_learner', 'data_facts', 'check_data', 'EpochLines', 'train_run',
            'save_run', 'cvnets_train']
 
-# %% ../nbs/82_cli.ipynb #7fc3ecf2
+# %% ../nbs/82_cli.ipynb #48482835
 import argparse, difflib, json, os, platform, shlex, shutil, sys, warnings
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from .samplers import *
 from .data import digits, folder_dls
 from .models import create_model, list_models
 from .callback import *
-from .learner import recipe_data, recipe_sampler, set_learner
+from .learner import recipe_sampler, set_learner
 from .recipes import get_recipe
 
 # %% ../nbs/82_cli.ipynb #1c3adfc4
@@ -187,7 +187,7 @@ def open_run(
 
 def _free(out): return next(o for i in range(2, 10**6) if not (o := out.with_name(f'{out.name}{i}')).exists())
 
-# %% ../nbs/82_cli.ipynb #e466f384
+# %% ../nbs/82_cli.ipynb #43ff2344
 def run_learner(
     a:dict, # From `settings`
     out # Folder of the run
@@ -205,9 +205,9 @@ def run_learner(
     if recipe:
         recipe = recipe.scaled(epochs=a['epochs'], n=len(dls.train_ds), bs=a['bs'], size=min(size) if isinstance(size, tuple) else size)
         if a['lr']: recipe = recipe.replace(lr=a['lr'])
-        dls,sampler = recipe_data(dls, recipe),sampler or recipe_sampler(recipe, size)
+        sampler = sampler or recipe_sampler(recipe, size)
     return set_learner(dls.with_plan(sampler, seed=a['seed']), a['arch'], set=a['set'], metrics=accuracy, path=out,
-                       recipe=recipe and recipe.replace(crop=None), cbs=CheckpointCallback(Path(out)/'checkpoint'))
+                       recipe=recipe, cbs=CheckpointCallback(Path(out)/'checkpoint'))
 
 def _recipe(a):
     try: return get_recipe(a['recipe']) if a.get('recipe') else None
