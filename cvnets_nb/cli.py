@@ -7,7 +7,7 @@ __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'settings', 'P
            'write_run', 'is_finished', 'open_run', 'run_learner', 'data_facts', 'check_data', 'EpochLines', 'train_run',
            'save_run', 'cvnets_train']
 
-# %% ../nbs/82_cli.ipynb #48482835
+# %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, json, os, platform, shlex, shutil, sys, warnings
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from fastai.callback.schedule import *
 from fastai.learner import Learner
 from fastai.metrics import accuracy
 from fastai.torch_core import get_model, set_seed
+from .core import whole_file
 from .samplers import *
 from .data import digits, folder_dls
 from .models import create_model, list_models
@@ -132,7 +133,7 @@ def read_args(
         p.error(f"unknown {'option' if o.startswith('-') else 'argument'} {o!r}{hint}")
     return vars(a)
 
-# %% ../nbs/82_cli.ipynb #38c784c6
+# %% ../nbs/82_cli.ipynb #3571a8d2
 _made = 'run.json','model.pkl','weights.safetensors','cost.csv','cost.png','checkpoint'
 
 def read_run(
@@ -149,11 +150,7 @@ def write_run(
     run:dict # Plain values
 ):
     "Write `run.json`, whole or not at all"
-    f = Path(out)/'run.json'
-    f.parent.mkdir(parents=True, exist_ok=True)
-    tmp = f.with_name(f'.run.{os.getpid()}')
-    tmp.write_text(json.dumps(run, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    os.replace(tmp, f)
+    with whole_file(Path(out)/'run.json') as f: f.write_text(json.dumps(run, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
 
 def is_finished(
     run:dict # From `read_run`

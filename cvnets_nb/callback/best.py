@@ -5,30 +5,22 @@
 # %% auto #0
 __all__ = ['write_weights', 'mean_weights', 'BestWeights']
 
-# %% ../../nbs/48_callback.best.ipynb #13ae1d9a
-import os
-from pathlib import Path
+# %% ../../nbs/48_callback.best.ipynb #93952af3
 import torch
 from fastcore.basics import patch
-from fastai.callback.core import Callback
 from fastai.torch_core import get_model, rank_distrib
-from .checkpoint import is_better
+from ..core import check_int, whole_file
+from .checkpoint import MonitorCallback, is_better
 from .ema import exchanged, model_tensors
 
-# %% ../../nbs/48_callback.best.ipynb #15e7e835
+# %% ../../nbs/48_callback.best.ipynb #34f896a6
 def write_weights(
     sd:dict, # Tensors by name
     file # Path that ends in `.safetensors`
 ):
     "Write a state dict, whole or not at all"
     from safetensors.torch import save_file
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tmp = file.with_name(f'.{file.name}.{os.getpid()}')
-    try:
-        save_file({k:v.detach().cpu().contiguous().clone() for k,v in sd.items()}, tmp)
-        os.replace(tmp, file)
-    finally: tmp.unlink(missing_ok=True)
+    with whole_file(file) as f: save_file({k:v.detach().cpu().contiguous().clone() for k,v in sd.items()}, f)
 
 def mean_weights(
     files:list # Paths of state dicts with the same names
@@ -41,42 +33,29 @@ def mean_weights(
             if v.is_floating_point(): mean[k] += (v - mean[k])/i
     return mean
 
-# %% ../../nbs/48_callback.best.ipynb #6cebda0c
-class BestWeights(Callback):
+# %% ../../nbs/48_callback.best.ipynb #369280ca
+class BestWeights(MonitorCallback):
     "Write the weights of the best epoch, of the best average, and the mean of the best epochs"
-    order = 62.2    # when trackers are through, and before `CheckpointCallback`, which keeps this state
+    order,suffix = 62.2,'.safetensors'    # when trackers are through, and before `CheckpointCallback`, which keeps this state
     def __init__(self,
         monitor:str='valid_loss', # What is best: a metric's name; smaller is better for losses and errors
         k:int=5, # How many epochs the mean is of; 1 writes none
         folder=None # Where to write; default `learn.path/learn.model_dir`
     ):
-        if k < 1: raise ValueError(f"k must be at least 1, got {k!r}")
-        self.monitor,self.k,self.folder,self.top,self.best_ema,self._ran,self._over = monitor,k,folder,[],None,False,False
-    def before_fit(self):
-        self.run = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'))
-        names = list(self.recorder.metric_names[1:])
-        if self.run and self.monitor not in names: raise ValueError(f"monitor {self.monitor!r} is not recorded; choose one of {', '.join(n for n in names if n != 'time')}")
-    def before_train(self): self._ran = True
-    def after_epoch(self):
-        if not self._ran: return          # a skipped epoch, or a validation
-        self._ran = False
-        vals = dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1]))
+        self.monitor,self.k,self.folder,self.top,self.best_ema,self._over = monitor,check_int('k', k),folder,[],None,False
+    def after_trained(self,
+        vals:dict # The epoch's values by name
+    ):
+        "Write what this epoch changes"
         self._rank(vals[self.monitor])
         self._average(vals.get(f'ema_{self.monitor}'))
 
-# %% ../../nbs/48_callback.best.ipynb #6a5cadaa
-@patch
-def file(self:BestWeights,
-    name:str='best' # 'best', 'best_ema' or 'mean_of_best'
-)->Path:
-    "Path of a file"
-    return (Path(self.learn.path)/self.learn.model_dir if self.folder is None else Path(self.folder))/f'{name}.safetensors'
-
+# %% ../../nbs/48_callback.best.ipynb #d3849dd6
 @patch
 def _rank(self:BestWeights, v):
     "Note the epoch if it is among the `k` best, and write what that changes"
-    if v is None or v != v or len(self.top) == self.k and not is_better(self.monitor, v, self.top[-1][0]): return
-    first = not self.top or is_better(self.monitor, v, self.top[0][0])
+    if not self.is_best(v, self.top[-1][0] if len(self.top) == self.k else None): return
+    first = self.is_best(v, self.top[0][0] if self.top else None)
     i = next((i for i,(o,_) in enumerate(self.top) if is_better(self.monitor, v, o)), len(self.top))
     self.top.insert(i, (float(v), self.learn.epoch))
     if rank_distrib(): self.top = self.top[:self.k]; return
@@ -94,7 +73,7 @@ def _epoch(self:BestWeights, e): return self.file(f'.epoch_{e}')
 @patch
 def _average(self:BestWeights, v):
     "Write the running average if it is its own best"
-    if v is None or v != v or self.best_ema is not None and not is_better(self.monitor, v, self.best_ema): return
+    if not self.is_best(v, self.best_ema): return
     self.best_ema = float(v)
     if rank_distrib(): return
     with exchanged(model_tensors(self.learn.model), self.learn.ema.avg): write_weights(get_model(self.learn.model).state_dict(), self.file('best_ema'))

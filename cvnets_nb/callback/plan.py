@@ -5,10 +5,13 @@
 # %% auto #0
 __all__ = ['has_plan', 'whole_dl', 'share_plan', 'PlanCallback', 'Selection']
 
-# %% ../../nbs/40_callback.plan.ipynb #648ddba4
+# %% ../../nbs/40_callback.plan.ipynb #324eb13c
 import sys
+from contextlib import contextmanager, nullcontext
+import torch
 from fastai.callback.core import Callback
 from fastai.callback.mixup import MixHandler
+from fastai.torch_core import get_model
 
 # %% ../../nbs/40_callback.plan.ipynb #fd811ab0
 def has_plan(
@@ -55,7 +58,7 @@ class PlanCallback(Callback):
         self._put(None)
     def _put(self, it, step=None): self.learn.plan_step,self.learn.sample_ids,self.learn.n_real = step,*((it.ids,it.n_real) if it else (None,None))
 
-# %% ../../nbs/40_callback.plan.ipynb #4b85cd7d
+# %% ../../nbs/40_callback.plan.ipynb #3acb8985
 class Selection(PlanCallback):
     "A way to choose the samples that are trained on"
     def _watched(self, plan=True, mixed=False):
@@ -69,3 +72,17 @@ class Selection(PlanCallback):
         if mix and not mixed: raise ValueError(f"{mix} mixes the targets of the training steps, so they say nothing about single samples; leave {mix} or {nm} out")
         return True
     def _mixing(self): return next((type(cb).__name__ for cb in self.learn.cbs if isinstance(cb, MixHandler)), None)
+    @contextmanager
+    def _looking(self):
+        "The model in evaluation mode, without gradients, in the precision of this fit; afterwards every module is in its own mode again"
+        model,amp = get_model(self.learn.model),getattr(getattr(self.learn, 'mixed_precision', None), 'autocast', None)
+        modes = [(m, m.training) for m in model.modules()]
+        model.eval()
+        try:
+            with torch.no_grad(), amp or nullcontext(): yield model
+        finally:
+            for m,t in modes: m.training = t
+    def _bill(self, n, h, w):
+        "A look at `n` images is a cost too"
+        cost = getattr(self.learn, 'cost', None)
+        if hasattr(type(cost), 'add_pass'): cost.add_pass(n, h, w)

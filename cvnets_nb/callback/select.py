@@ -5,16 +5,14 @@
 # %% auto #0
 __all__ = ['infobatch_choose', 'sample_losses', 'InfoBatchState', 'InfoBatch', 'backprop_choose', 'SelectiveBackprop']
 
-# %% ../../nbs/47_callback.select.ipynb #84661a50
+# %% ../../nbs/47_callback.select.ipynb #56fdd823
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import Tensor
 from fastcore.basics import patch
 from fastai.callback.mixup import MixHandler
 from fastai.layers import NoneReduce
-from fastai.torch_core import get_model
 from ..core import rng_for
 from .plan import *
 from .set import all_checks
@@ -182,18 +180,10 @@ class SelectiveBackprop(Selection):
     def after_train(self):
         if self._on: self.history.append(dict(epoch=len(self.history), samples=self._seen, active=self._kept))
 
-# %% ../../nbs/47_callback.select.ipynb #486fcd3c
+# %% ../../nbs/47_callback.select.ipynb #0a4552eb
 @patch
 def _look(self:SelectiveBackprop, n):
     "Losses of the first `n` samples of the batch, by an evaluation-mode pass"
-    learn,model = self.learn,get_model(self.learn.model)
-    amp,cost = getattr(getattr(learn, 'mixed_precision', None), 'autocast', None),getattr(learn, 'cost', None)
-    modes = [(m, m.training) for m in model.modules()]
-    xb,yb = (tuple(t[:n] for t in o) for o in (learn.xb,learn.yb))
-    model.eval()
-    try:
-        with torch.no_grad(), amp or nullcontext(): losses = sample_losses(learn.loss_func, model(*xb).float(), *yb)
-    finally:
-        for m,t in modes: m.training = t
-    if hasattr(type(cost), 'add_pass'): cost.add_pass(n, *xb[0].shape[-2:])
-    return losses
+    xb,yb = (tuple(t[:n] for t in o) for o in (self.learn.xb,self.learn.yb))
+    self._bill(n, *xb[0].shape[-2:])
+    with self._looking() as model: return sample_losses(self.learn.loss_func, model(*xb).float(), *yb)

@@ -6,14 +6,12 @@
 __all__ = ['is_sure', 'update_counts', 'easy_mask', 'choose_active', 'read_labels', 'smoothing_of', 'SETConfig', 'SETState',
            'SET', 'all_checks']
 
-# %% ../../nbs/41_callback.set.ipynb #53039519
+# %% ../../nbs/41_callback.set.ipynb #f19e7aec
 import math, warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import Tensor
 from fastcore.basics import patch
-from fastai.torch_core import get_model
 from ..core import check_int, rng_for
 from .plan import *
 
@@ -216,23 +214,16 @@ def after_loss(self:SET):
         "train this task without SET")
     st.oks.append(is_sure(pred, targ, self.cfg.threshold)[:n])
 
-# %% ../../nbs/41_callback.set.ipynb #a2700f53
+# %% ../../nbs/41_callback.set.ipynb #98202bb9
 @patch
 def _look(self:SET, ids):
     "An evaluation-mode pass over `ids`: this process's share of them, and whether they passed"
-    model,dl,i = get_model(self.learn.model),self.dls.train.recheck(ids),self.dls.n_inp
-    cost,mp = (getattr(self.learn, o, None) for o in ('cost','mixed_precision'))
-    amp = getattr(mp, 'autocast', None)
-    modes,seen,oks = [(m, m.training) for m in model.modules()],[ids[:0]],[]
-    model.eval()
-    try:
+    dl,i,seen,oks = self.dls.train.recheck(ids),self.dls.n_inp,[ids[:0]],[]
+    with self._looking() as model:
         for b,it in zip(dl, dl.plan):
             b = self.learn._set_device(b)
-            with torch.no_grad(), amp or nullcontext(): pred = model(*b[:i])
-            seen.append(it.ids[:it.n_real]), oks.append(is_sure(pred, b[i], self.cfg.threshold)[:it.n_real])
-            if hasattr(type(cost), 'add_pass'): cost.add_pass(it.n_real, it.h, it.w)
-    finally:
-        for m,t in modes: m.training = t
+            seen.append(it.ids[:it.n_real]), oks.append(is_sure(model(*b[:i]), b[i], self.cfg.threshold)[:it.n_real])
+            self._bill(it.n_real, it.h, it.w)
     return np.concatenate(seen),_fetch(oks)
 
 def _fetch(oks): return torch.cat(oks).cpu().numpy() if oks else np.zeros(0, bool)

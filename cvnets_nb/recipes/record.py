@@ -111,7 +111,7 @@ def diff(self:Recipe,
     a,b = (self.name, other.name) if self.name != other.name else (self.name, 'other')
     return pd.DataFrame({k:v for k,v in rows.items() if v[0] != v[1]}, index=[a,b], dtype=object).T
 
-# %% ../../nbs/60_recipes.record.ipynb #ae4ea8b3
+# %% ../../nbs/60_recipes.record.ipynb #78116031
 @patch
 def scaled(self:Recipe,
     epochs:int=None, # Another budget
@@ -133,8 +133,7 @@ def scaled(self:Recipe,
 def _proportional(v, old, new):
     "A size of the sampler's at another base, on the samplers' own grid"
     if v is None or old == new: return v
-    d = min(32, 1 << max(0, int(new//7).bit_length()-1))
-    return max(d, round(v*new/old/d)*d)
+    return nearest_multiple(v*new/old, default_divisor(new))
 
 # %% ../../nbs/60_recipes.record.ipynb #c08d74df
 @patch
