@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['arms', 'Arm', 'coarse', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
-           'machine', 'made_on', 'run_rows', 'bench_data', 'frontier', 'summary', 'plateau', 'at_plateau',
+           'machine', 'made_on', 'run_rows', 'bench_data', 'frontier', 'summary', 'plateau', 'at_plateau', 'shares',
            'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
 
 # %% ../nbs/81_bench.ipynb #a67f7bf8
@@ -140,7 +140,7 @@ def run_row(
     return dict(arm=arm.name, epochs=epochs, seed=seed, accuracy=float(vals.get('ema_accuracy', vals['accuracy'])), raw_accuracy=float(vals['accuracy']), seconds=learn.clock.seconds,
                 **cost, **{f'at_{k}':v for k,v in accuracy_at(learn, sizes or ()).items()})
 
-# %% ../nbs/81_bench.ipynb #d0e6bce7
+# %% ../nbs/81_bench.ipynb #5fe129e1
 def schedule(
     names, # Arms
     budgets, # Epochs
@@ -173,13 +173,16 @@ def write_row(
     row:dict # Plain values
 ):
     "Append `row` to the CSV at `path`"
-    new = not Path(path).exists()
+    path = Path(path)
+    new = not path.exists()
+    cols = list(row) if new else path.read_text().splitlines()[0].split(',')
+    if lacks := set(cols) - set(row): raise ValueError(f"{path} has columns that this row lacks: {', '.join(sorted(lacks))}; give another table")
     with open(path, 'a', newline='') as f:
-        w = csv.DictWriter(f, list(row))
+        w = csv.DictWriter(f, cols, extrasaction='ignore')      # a table keeps the columns it was begun with
         if new: w.writeheader()
         w.writerow(row)
 
-# %% ../nbs/81_bench.ipynb #7e3d1b8e
+# %% ../nbs/81_bench.ipynb #d5ad512a
 def machine()->dict: # Plain values
     "Processor, cores and versions"
     info = Path('/proc/cpuinfo')
@@ -196,9 +199,9 @@ def made_on(
 
 def _same_machine(path):
     here,there = machine(),made_on(path)
-    diff = [f'{k}: {there[k]} and here {here[k]}' for k in there if there[k] != here.get(k)]
+    diff = [f'{k}: {there[k]} and here {here.get(k)}' for k in there if there[k] != here.get(k)]
     if diff: raise ValueError(f"{path} was made with {'; '.join(diff)}, and times of two set-ups do not compare: give another table, or go on where it was made")
-    if not there:
+    if not Path(path).exists():      # of rows that are there already nobody knows
         with whole_file(Path(path).with_suffix('.json')) as f: f.write_text(json.dumps(here, indent=1)+'\n')
 
 # %% ../nbs/81_bench.ipynb #56c6dbb7
@@ -339,6 +342,17 @@ def at_plateau(
         out[arm] = dict(epochs=int(b.name), seeds=int(b['seeds']), accuracy=b['accuracy'], **{k:b[k]/ref[k] for k in ('seconds','updates','pixels','flops')})
         if speed: out[arm]['seconds_of_speed'] = b['seconds']/speed
     return pd.DataFrame(out).T
+
+# %% ../nbs/81_bench.ipynb #2bebcad0
+def shares(
+    rows:list, # Rows of a comparison
+    base:str, # Whose costs are 1
+    epochs:int # Budget
+):  # `DataFrame`, a row per arm, the cheapest first
+    "Accuracy of each arm at a budget, and its costs as shares of `base`'s"
+    import pandas as pd
+    s,cost = summary(rows).xs(epochs, level='epochs'),['seconds','updates','pixels','flops']
+    return pd.concat([s[['seeds','accuracy','spread']], s[cost]/s.loc[base, cost].astype(float)], axis=1).sort_values('seconds')
 
 # %% ../nbs/81_bench.ipynb #782a22fe
 def plot_frontier(

@@ -81,18 +81,19 @@ def is_better(
     "Is `a` better than `b`? Smaller is, for losses and errors"
     return a < b if 'loss' in monitor or 'error' in monitor else a > b
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #bedee18c
+# %% ../../nbs/43_callback.checkpoint.ipynb #54633002
 class MonitorCallback(Callback):
     "Does something with the values of each epoch that was trained: `after_trained(values)`"
-    order,suffix,_ran = 62,'',False      # when the epoch's values are known
+    order,suffix,main,_ran = 62,'','best',False      # when the epoch's values are known
     def before_fit(self):
         self.run = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'))
         names = [o for o in self.recorder.metric_names[1:] if o != 'time']
         if self.run and self.monitor not in names: raise ValueError(f"monitor {self.monitor!r} is not recorded; choose one of {', '.join(names)}")
     def before_train(self): self._ran = True
     def after_epoch(self):
-        if self._ran: self.after_trained(dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1])))
-        self._ran = False                 # a skipped epoch or a validation is none
+        if not self._ran: return          # a skipped epoch, or a validation
+        self._ran = False
+        self.after_trained(dict(zip(self.recorder.metric_names[1:], self.recorder.values[-1])))
     def is_best(self,
         v:float, # A new value, None or NaN where there is none
         best:float # The best so far, or None
@@ -100,16 +101,16 @@ class MonitorCallback(Callback):
         "Is `v` better than `best`?"
         return v is not None and v == v and (best is None or is_better(self.monitor, v, best))
     def file(self,
-        name:str # Without its suffix
+        name:str=None # Without its suffix; None is the `main` one
     )->Path:
         "Path of a file of this callback"
         folder = Path(self.learn.path)/self.learn.model_dir if self.folder is None else Path(self.folder)
-        return folder/f'{name}{self.suffix}'
+        return folder/f'{name or self.main}{self.suffix}'
 
-# %% ../../nbs/43_callback.checkpoint.ipynb #f1bf7f7b
+# %% ../../nbs/43_callback.checkpoint.ipynb #ebedf548
 class CheckpointCallback(MonitorCallback):
     "Keep all that a training needs to go on, after every epoch"
-    order,suffix = 62.5,'.pth'   # when the epoch's values are known and trackers that change the optimizer, up to 62, are through
+    order,suffix,main = 62.5,'.pth','last'   # when the epoch's values are known and trackers that change the optimizer, up to 62, are through
     def __init__(self,
         folder=None, # Where to write; default `learn.path/learn.model_dir`
         monitor:str='valid_loss', # What is best: a metric's name; smaller is better for losses and errors

@@ -58,7 +58,7 @@ class PlanCallback(Callback):
         self._put(None)
     def _put(self, it, step=None): self.learn.plan_step,self.learn.sample_ids,self.learn.n_real = step,*((it.ids,it.n_real) if it else (None,None))
 
-# %% ../../nbs/40_callback.plan.ipynb #3acb8985
+# %% ../../nbs/40_callback.plan.ipynb #3e024921
 class Selection(PlanCallback):
     "A way to choose the samples that are trained on"
     def _watched(self, plan=True, mixed=False):
@@ -74,14 +74,18 @@ class Selection(PlanCallback):
     def _mixing(self): return next((type(cb).__name__ for cb in self.learn.cbs if isinstance(cb, MixHandler)), None)
     @contextmanager
     def _looking(self):
-        "The model in evaluation mode, without gradients, in the precision of this fit; afterwards every module is in its own mode again"
-        model,amp = get_model(self.learn.model),getattr(getattr(self.learn, 'mixed_precision', None), 'autocast', None)
+        "The model in evaluation mode; afterwards every module is in its own mode again"
+        model = get_model(self.learn.model)
         modes = [(m, m.training) for m in model.modules()]
         model.eval()
-        try:
-            with torch.no_grad(), amp or nullcontext(): yield model
+        try: yield model
         finally:
             for m,t in modes: m.training = t
+    @contextmanager
+    def _predicting(self):
+        "Without gradients, in the precision of this fit; around the model only, since images are made in full precision"
+        amp = getattr(getattr(self.learn, 'mixed_precision', None), 'autocast', None)
+        with torch.no_grad(), amp or nullcontext(): yield
     def _bill(self, n, h, w):
         "A look at `n` images is a cost too"
         cost = getattr(self.learn, 'cost', None)

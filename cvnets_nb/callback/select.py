@@ -180,10 +180,11 @@ class SelectiveBackprop(Selection):
     def after_train(self):
         if self._on: self.history.append(dict(epoch=len(self.history), samples=self._seen, active=self._kept))
 
-# %% ../../nbs/47_callback.select.ipynb #0a4552eb
+# %% ../../nbs/47_callback.select.ipynb #9475f564
 @patch
 def _look(self:SelectiveBackprop, n):
     "Losses of the first `n` samples of the batch, by an evaluation-mode pass"
     xb,yb = (tuple(t[:n] for t in o) for o in (self.learn.xb,self.learn.yb))
+    with self._looking() as model, self._predicting(): losses = sample_losses(self.learn.loss_func, model(*xb).float(), *yb)
     self._bill(n, *xb[0].shape[-2:])
-    with self._looking() as model: return sample_losses(self.learn.loss_func, model(*xb).float(), *yb)
+    return losses

@@ -214,7 +214,7 @@ def after_loss(self:SET):
         "train this task without SET")
     st.oks.append(is_sure(pred, targ, self.cfg.threshold)[:n])
 
-# %% ../../nbs/41_callback.set.ipynb #98202bb9
+# %% ../../nbs/41_callback.set.ipynb #e240eb13
 @patch
 def _look(self:SET, ids):
     "An evaluation-mode pass over `ids`: this process's share of them, and whether they passed"
@@ -222,7 +222,8 @@ def _look(self:SET, ids):
     with self._looking() as model:
         for b,it in zip(dl, dl.plan):
             b = self.learn._set_device(b)
-            seen.append(it.ids[:it.n_real]), oks.append(is_sure(model(*b[:i]), b[i], self.cfg.threshold)[:it.n_real])
+            with self._predicting(): pred = model(*b[:i])
+            seen.append(it.ids[:it.n_real]), oks.append(is_sure(pred, b[i], self.cfg.threshold)[:it.n_real])
             self._bill(it.n_real, it.h, it.w)
     return np.concatenate(seen),_fetch(oks)
 
