@@ -7,7 +7,7 @@ __all__ = ['arms', 'Arm', 'coarse', 'Clock', 'train_arm', 'accuracy_at', 'run_ro
            'machine', 'made_on', 'run_rows', 'bench_data', 'frontier', 'summary', 'plateau', 'at_plateau', 'shares',
            'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
 
-# %% ../nbs/81_bench.ipynb #a67f7bf8
+# %% ../nbs/81_bench.ipynb #a607c1e8
 import csv, json, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -33,15 +33,16 @@ from .models import *
 from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
 from .callback import *
-from .learner import recipe_data, speed_cbs
+from .callback.plan import has_plan
+from .learner import recipe_data, recipe_sampler, speed_cbs
 from .recipes import get_recipe, recipe_cbs, recipe_loss, recipe_opt
 
-# %% ../nbs/81_bench.ipynb #28008b6e
+# %% ../nbs/81_bench.ipynb #c5822a9a
 @dataclass(frozen=True)
 class Arm:
     "What one line of the comparison does differently"
     name:str # Its name in the table
-    sampler:str=None # 'ssc', 'fbs' or 'vbs'; None is fastai's own loader
+    sampler:str=None # 'ssc', 'fbs' or 'vbs', or 'recipe' for the recipe's own; None is fastai's loader
     grow:bool=False # Under the growing-resolution curriculum, from half the size to the size
     select:object=None # Makes what chooses the samples: `SET`, `partial(SET, 0.85)`, `InfoBatch`, …; None trains on all
     speed:bool=True # With the speed settings that are no method
@@ -83,7 +84,7 @@ class Clock(Callback):
     def after_validate(self): self._from = time.perf_counter()
     def after_fit(self): self.seconds += time.perf_counter()-self._from
 
-# %% ../nbs/81_bench.ipynb #3b215d2c
+# %% ../nbs/81_bench.ipynb #480f1320
 def train_arm(
     data, # `data(seed, num_workers)` -> `DataLoaders` with a plain loader
     arm:Arm, # What this run does differently
@@ -99,7 +100,7 @@ def train_arm(
     dls = data(seed, workers if arm.speed else None)
     r = arm.recipe and get_recipe(arm.recipe).scaled(epochs=epochs, n=len(dls.train_ds), bs=dls.train.bs, size=size)
     if r: dls = recipe_data(dls, r)
-    sampler = arm.make(size, dls.train.bs, epochs)
+    sampler = recipe_sampler(r, size) if arm.sampler == 'recipe' else arm.make(size, dls.train.bs, epochs)
     if sampler is not None: dls = dls.with_plan(sampler, seed=seed)
     cbs = [Clock(), CostLedger()] + (speed_cbs(dls.device) if arm.speed else []) + ([arm.select()] if arm.select else []) + [f() for f in arm.extra] + (recipe_cbs(r) if r else [])
     kw = dict(opt_func=recipe_opt(r), loss_func=recipe_loss(r)) if r else {}
@@ -109,7 +110,7 @@ def train_arm(
         learn.fit_recipe() if r else learn.fit_one_cycle(epochs, lr)
     return learn
 
-# %% ../nbs/81_bench.ipynb #f800a01d
+# %% ../nbs/81_bench.ipynb #fd861363
 def accuracy_at(
     learn:Learner, # Trained
     sizes # In pixels
@@ -117,7 +118,7 @@ def accuracy_at(
     "Accuracy on the validation data at other sizes than that of training"
     out,dl = {},learn.dls.valid
     for s in sizes:
-        new = dl.new(after_item=deepcopy(dl.after_item), after_batch=deepcopy(dl.after_batch))
+        new = dl.new(after_item=deepcopy(dl.after_item), after_batch=deepcopy(dl.after_batch), **(dict(sampler=SScFBS(s, dl.bs)) if has_plan(dl) else {}))
         find_sized(new.after_item, new.after_batch, split_idx=1).set(s)
         with learn.no_bar(), learn.no_logging(), learn.removed_cbs(Clock): preds,targs = learn.get_preds(dl=new)
         out[s] = accuracy(preds, targs).item()

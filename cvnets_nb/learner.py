@@ -44,7 +44,7 @@ def task_of(
     if n < 2: raise ValueError(f"there is one class only ({list(dls.vocab)[0]!r}), so there is nothing to tell apart; check the labels (parent_label needs a folder a class)")
     return 'classification'
 
-# %% ../nbs/70_learner.ipynb #b934ee17
+# %% ../nbs/70_learner.ipynb #5b795fa8
 def planned(
     dls:DataLoaders, # Any fastai `DataLoaders` with a sized transform
     sampler=None, # A sampler; None keeps the plan `dls` has, or makes one from its size and batch size
@@ -71,7 +71,8 @@ def recipe_sampler(
     "The sampler of a recipe, for one of the processes that train"
     size,bs = r.size if size is None else size,max(1, r.bs//max(1, num_distrib()))
     if r.sampler == 'ssc_fbs': return SScFBS(size, bs)
-    return dict(msc_fbs=MScFBS, msc_vbs=MScVBS)[r.sampler](size, bs, min_size=r.min_size, max_size=r.max_size, n_scales=r.n_scales)
+    s = dict(msc_fbs=MScFBS, msc_vbs=MScVBS)[r.sampler](size, bs, min_size=r.min_size, max_size=r.max_size, n_scales=r.n_scales)
+    return Growing(s, r.epochs, r.grow) if r.grow and r.epochs > 1 else s      # within one epoch nothing grows
 
 # %% ../nbs/70_learner.ipynb #e4f2f2d8
 _learner_kw = set(inspect.signature(Learner.__init__).parameters) - {'self','dls','model'}
@@ -201,7 +202,7 @@ def _learner(dls, arch, pretrained, n_out, mkw, lkw):
     learn.freeze()
     return learn
 
-# %% ../nbs/70_learner.ipynb #ad5fb31e
+# %% ../nbs/70_learner.ipynb #cbf8cf26
 @patch
 def fit_recipe(self:Learner,
     n_epoch:int=None, # Epochs; None is the recipe's own number
@@ -214,4 +215,13 @@ def fit_recipe(self:Learner,
     if r is None: raise ValueError("this Learner has no recipe: make it with set_learner(..., recipe='resnet_simple'), or set learn.recipe")
     r = r if n_epoch is None else r.scaled(epochs=n_epoch)
     if hasattr(self, 'ema') and r.ema and self.ema.span is None: self.ema.momentum = r.ema
+    self.dls = _regrown(self.dls, r)
     self.fit(r.epochs, r.lr, cbs=L(cbs) + RecipeSched(r), start_epoch=start_epoch, reset_opt=reset_opt)
+
+def _regrown(dls, r):
+    "Sizes that grow by the recipe grow over the epochs that it is fit for; a sampler of your own is left alone"
+    if not (r.grow and has_plan(dls.train)): return dls
+    def sizes(s): return s.sampler if isinstance(s, Growing) else s
+    was = dls.train.sampler
+    new = recipe_sampler(r, was.size)
+    return dls.with_plan(new, seed=dls.train.seed) if was != new and sizes(was) == sizes(new) else dls

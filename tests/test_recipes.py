@@ -34,9 +34,11 @@ others = {   # everything else, where it is not what all have
     'mobilevit':dict(min_size=160, max_size=320, wd_1d=True), **{f'mobilevitv2_{w}':dict(strong, clip=10.) for w in ('050','075','100','125','150','175','200')},
     'vit':dict(auto_augment=True, mixup=.2, cutmix=1., clip=1.)}
 common = dict(n=1281167, smoothing=.1, ema=5e-4, momentum=.9, beta2=.999, n_scales=5, min_size=None, max_size=None, crop=(.08, 1.), flip=.5, nesterov=False,
-              wd_1d=False, clip=None, rand_augment=None, auto_augment=False, erase=0, mixup=0, cutmix=0, interpolation='bilinear')
+              wd_1d=False, clip=None, rand_augment=None, auto_augment=False, erase=0, grow=0, mixup=0, cutmix=0, interpolation='bilinear')
 
-def test_every_recipe_is_in_the_table(): assert list_recipes() == sorted(published) == sorted(others)
+ours = ['small_data']
+
+def test_every_recipe_is_in_the_table(): assert list_recipes() == sorted([*published, *ours]) and sorted(published) == sorted(others)
 
 @pytest.mark.parametrize('name', sorted(published))
 def test_equals_the_published(name):
@@ -101,14 +103,14 @@ def test_learning_rates_stay_between_their_ends(pct, warm, start, end): assert -
 # --- a whole workflow
 def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
 
-@pytest.mark.parametrize('name', ['mobilenetv1', 'resnet_advanced'])
+@pytest.mark.parametrize('name', ['mobilenetv1', 'resnet_advanced', 'small_data'])
 def test_stopped_and_resumed_is_the_same(name, few, tmp_path):
     "Optimizer, average, schedule, mixing and SET go on where they stood"
     def make(*cbs):
         set_seed(3, reproducible=True)
-        dls = few()
-        return set_learner(dls.with_plan(MScVBS(64, 16), seed=1), 'mobilenetv1_025', recipe=get_recipe(name).scaled(epochs=4, n=64, bs=16, size=64), metrics=accuracy,
-                           cbs=[CheckpointCallback(tmp_path, monitor='ema_accuracy'), *cbs])
+        dls = few() if name == 'small_data' else few().with_plan(MScVBS(64, 16), seed=1)      # small_data brings its own plan, which grows
+        return set_learner(dls, 'mobilenetv1_025', recipe=get_recipe(name).scaled(epochs=4, n=64, bs=16, size=64), metrics=accuracy,
+                           cbs=[CheckpointCallback(tmp_path, monitor='accuracy' if name == 'small_data' else 'ema_accuracy'), *cbs])
     class Stop(Callback):
         order = 99
         def before_epoch(self):
@@ -121,8 +123,22 @@ def test_stopped_and_resumed_is_the_same(name, few, tmp_path):
     learn = make()
     fit(learn, start_epoch=load_checkpoint(learn, tmp_path/'last.pth'))
     assert torch.equal(weights(whole), weights(learn))
+    if name == 'small_data': return
     assert all(torch.equal(a, b) for a, b in zip(whole.ema.avg, learn.ema.avg))
     assert whole.ema.updates == learn.ema.updates
+
+def test_growing_sizes_follow_the_fit(few):
+    "The recipe's sizes grow over the epochs that are fit, be they more or fewer than its own; a sampler of the user's stays"
+    learn = set_learner(few(), 'mobilenetv1_025', recipe='small_data')
+    seed = learn.dls.train.seed
+    for n in (2, 3, 1):
+        with learn.no_bar(), learn.no_logging(): learn.fit_recipe(n)
+        s = learn.dls.train.sampler
+        assert (s.epochs == n if n > 1 else isinstance(s, MScVBS)) and learn.dls.train.seed == seed
+    mine = Growing(MScFBS(64, 16, max_size=64), 9)
+    learn = set_learner(few(), 'mobilenetv1_025', mine, recipe='small_data')
+    with learn.no_bar(), learn.no_logging(): learn.fit_recipe(2)
+    assert learn.dls.train.sampler == mine
 
 def test_the_command(tmp_path, capsys):
     get_recipe('mobilenetv1').replace(flip=0.).to_yaml(tmp_path/'mine.yaml')

@@ -30,3 +30,7 @@ for r in [
              clip=10., rand_augment=(2,9), erase=0.25, mixup=0.2, cutmix=1., interpolation='bicubic', eval_resize=288) for w,(lr,wd) in _v2.items()],
     Recipe('vit', bs=2048, wd=0.2, lr_start=1e-6, clip=1., auto_augment=True, mixup=0.2, cutmix=1., eval_resize=232, **{**_adamw, 'lr_min':2e-5}),
 ]: register_recipe(r)
+
+# %% ../../nbs/61_recipes.published.ipynb #717693b6
+register_recipe(Recipe('small_data', n=1650, epochs=20, bs=32, size=96, eval_resize=96, sampler='msc_vbs', min_size=64, max_size=96, n_scales=3, grow=.7,
+                       opt='adamw', beta2=.99, wd=.01, lr=3e-3, lr_min=3e-8, lr_start=1.2e-4, warmup=135, smoothing=0., ema=0., crop=None))

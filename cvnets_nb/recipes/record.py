@@ -14,7 +14,7 @@ from ..core import *
 # %% auto #0
 __all__ = ['Recipe', 'check_recipe', 'read_recipe', 'register_recipe', 'list_recipes', 'get_recipe']
 
-# %% ../../nbs/60_recipes.record.ipynb #7ea1e5c0
+# %% ../../nbs/60_recipes.record.ipynb #a61adb0d
 @dataclass(frozen=True)
 class Recipe:
     "Hyper-parameters of a training, as plain values"
@@ -28,6 +28,7 @@ class Recipe:
     min_size:int=None # Smallest size; None is the samplers' 4/7 of `size`
     max_size:int=None # Largest size; None is the samplers' 10/7 of `size`
     n_scales:int=5 # Sizes between the two
+    grow:float=0. # Share of the training after which the sizes have grown to the largest; 0 draws from all of them throughout
     opt:str='sgd' # 'sgd' or 'adamw'
     momentum:float=0.9 # Of SGD; the first beta of AdamW
     beta2:float=0.999 # The second beta of AdamW
@@ -56,9 +57,9 @@ class Recipe:
             if isinstance(getattr(self, k), list): object.__setattr__(self, k, tuple(getattr(self, k)))
         check_recipe(self)
 
-# %% ../../nbs/60_recipes.record.ipynb #7a5b92de
+# %% ../../nbs/60_recipes.record.ipynb #a45cffa9
 _one_of = dict(sampler=('ssc_fbs','msc_fbs','msc_vbs'), opt=('sgd','adamw'), interpolation=('bilinear','bicubic'))
-_shares = 'momentum','beta2','smoothing','ema','flip','erase'
+_shares = 'momentum','beta2','smoothing','ema','flip','erase','grow'
 _least = dict(wd=0, lr_min=0, lr_start=0, mixup=0, cutmix=0, warmup=0)
 
 def check_recipe(
@@ -84,6 +85,7 @@ def check_recipe(
     if r.rand_augment is not None and not (isinstance(r.rand_augment, tuple) and len(r.rand_augment) == 2): no('rand_augment', "(operations, magnitude), or None")
     if r.rand_augment and r.auto_augment: raise ValueError("rand_augment and auto_augment exclude each other; give one of them")
     if r.eval_resize < r.size: raise ValueError(f"eval_resize {r.eval_resize} must be at least size {r.size}: validation crops size from it")
+    if r.grow and r.sampler == 'ssc_fbs': raise ValueError(f"grow {r.grow!r} needs several sizes to grow through; give sampler='msc_fbs' or 'msc_vbs'")
     if r.nesterov and r.opt != 'sgd': raise ValueError("nesterov is for opt='sgd'")
 
 # %% ../../nbs/60_recipes.record.ipynb #2a39242f
