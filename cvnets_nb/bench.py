@@ -7,7 +7,7 @@ __all__ = ['arms', 'Arm', 'coarse', 'Clock', 'train_arm', 'accuracy_at', 'run_ro
            'machine', 'made_on', 'run_rows', 'bench_data', 'frontier', 'summary', 'plateau', 'at_plateau', 'shares',
            'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
 
-# %% ../nbs/81_bench.ipynb #a607c1e8
+# %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from fastai.metrics import accuracy
 from fastai.torch_core import set_seed
 from fastai.callback.schedule import *
 from fastai.data.block import DataBlock, CategoryBlock
+from fastai.data.core import TfmdDL
 from fastai.data.transforms import get_image_files, parent_label, IndexSplitter, RandomSplitter
 from fastai.vision.augment import RandomResizedCrop, FlipItem
 from fastai.vision.data import ImageBlock
@@ -33,7 +34,6 @@ from .models import *
 from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
 from .callback import *
-from .callback.plan import has_plan
 from .learner import recipe_data, recipe_sampler, speed_cbs
 from .recipes import get_recipe, recipe_cbs, recipe_loss, recipe_opt
 
@@ -110,7 +110,7 @@ def train_arm(
         learn.fit_recipe() if r else learn.fit_one_cycle(epochs, lr)
     return learn
 
-# %% ../nbs/81_bench.ipynb #fd861363
+# %% ../nbs/81_bench.ipynb #b04134fd
 def accuracy_at(
     learn:Learner, # Trained
     sizes # In pixels
@@ -118,7 +118,7 @@ def accuracy_at(
     "Accuracy on the validation data at other sizes than that of training"
     out,dl = {},learn.dls.valid
     for s in sizes:
-        new = dl.new(after_item=deepcopy(dl.after_item), after_batch=deepcopy(dl.after_batch), **(dict(sampler=SScFBS(s, dl.bs)) if has_plan(dl) else {}))
+        new = dl.new(cls=TfmdDL, after_item=deepcopy(dl.after_item), after_batch=deepcopy(dl.after_batch))      # a plan's loader would set the size itself
         find_sized(new.after_item, new.after_batch, split_idx=1).set(s)
         with learn.no_bar(), learn.no_logging(), learn.removed_cbs(Clock): preds,targs = learn.get_preds(dl=new)
         out[s] = accuracy(preds, targs).item()
