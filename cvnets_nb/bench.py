@@ -37,7 +37,7 @@ from .callback import *
 from .learner import recipe_data, recipe_sampler, speed_cbs
 from .recipes import get_recipe, recipe_cbs, recipe_loss, recipe_opt
 
-# %% ../nbs/81_bench.ipynb #c5822a9a
+# %% ../nbs/81_bench.ipynb #c65f3daf
 @dataclass(frozen=True)
 class Arm:
     "What one line of the comparison does differently"
@@ -50,6 +50,11 @@ class Arm:
     until:float=0.7 # Share of the run after which the curriculum is at its largest sizes
     extra:tuple=() # Makers of further callbacks, e.g. `BatchLR`
     sizes:tuple=None # Smallest and largest size as shares of the base; None is the paper's range, from half to the base under the curriculum
+
+    def __post_init__(self):
+        if self.sampler not in (None,'ssc','fbs','vbs','recipe'): raise ValueError(f"arm {self.name!r}: sampler must be 'ssc', 'fbs', 'vbs', 'recipe' or None, got {self.sampler!r}")
+        if self.sampler == 'recipe' and self.recipe is None: raise ValueError(f"arm {self.name!r} takes its recipe's sampler and has no recipe: give `recipe`, or another sampler")
+        if self.sampler in (None,'recipe') and (self.grow or self.sizes): raise ValueError(f"arm {self.name!r}: `grow` and `sizes` are for the samplers 'fbs' and 'vbs'")
 
     def make(self,
         size:int, # Base size in pixels
