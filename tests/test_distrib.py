@@ -133,4 +133,6 @@ def test_with_worker_processes(both):
     assert np.array_equal(a['counts'], b['counts'])
     assert torch.equal(a['targs'], both[0]['targs']) and torch.equal(b['targs'], both[0]['targs'])
 
-if __name__ == '__main__': _train(sys.argv[1])
+if __name__ == '__main__':
+    _train(sys.argv[1])
+    os._exit(0)     # what a rank found is written; torch's threads sometimes abort an interpreter that ends while the other rank's do
