@@ -190,10 +190,10 @@ def write_row(
 
 # %% ../nbs/81_bench.ipynb #d5ad512a
 def machine()->dict: # Plain values
-    "Processor, cores and versions"
+    "Processor and its vector instructions, cores and versions"
     info = Path('/proc/cpuinfo')
     cpu = re.search(r'model name\s*: (.*)', info.read_text()) if info.exists() else None
-    return dict(processor=cpu[1] if cpu else platform.processor(), cores=os.cpu_count(),
+    return dict(processor=cpu[1] if cpu else platform.processor(), instructions=torch.backends.cpu.get_cpu_capability(), cores=os.cpu_count(),
                 gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else 'none', python=platform.python_version(), **{k:version(k) for k in ('torch','torchvision','fastai')})
 
 def made_on(
@@ -451,4 +451,4 @@ def zoo(
 )->list: # All rows of the CSV
     "The model zoo, measured on this machine"
     done = {r['name'] for r in read_rows(table)}
-    return run_rows(table, [(n,) for n in (names or list_models()) if n not in done], partial(zoo_row, **kwargs), 1, threads)
+    return run_rows(table, [(n,) for n in (names or list_models(task='classification')) if n not in done], partial(zoo_row, **kwargs), 1, threads)

@@ -163,7 +163,7 @@ def set_learner(
     dls:DataLoaders, # Any fastai `DataLoaders`; the task is read from its targets
     arch, # A name of `list_models()`, a constructor as `vision_learner` takes, or any `nn.Module`
     sampler=None, # A sampler of `cvnets_nb.samplers`; None keeps the plan of `dls`, or makes MSc-VBS from its size and batch size
-    set=True, # True for `SET()`, False for none, or a `SET(...)`, `InfoBatch(...)` or `SelectiveBackprop(...)` of your own
+    set=True, # True for `SET()`, or `SET(0.8, 2, every=5, source='pass')` under a recipe that mixes images; False for none; or a `SET(...)`, `InfoBatch(...)` or `SelectiveBackprop(...)` of your own
     recipe=None, # A name of `list_recipes()` or a YAML file, fitted to the data; or a `Recipe`, taken as it is
     pretrained=False, # True for published weights, or `'cvnets:<variant>'`, `'torchvision'`, a path or a state dict; the head is left to train, as in `vision_learner`
     metrics=None, # fastai metrics
@@ -188,7 +188,7 @@ def set_learner(
 
 def _selection(set, cbs, r):
     if set is False or any(isinstance(c, Selection) for c in cbs): return []
-    own = SET(source='pass' if r and recipe_mix(r) else None) if set is True else set
+    own = (SET(0.8, 2, every=5, source='pass') if r and recipe_mix(r) else SET()) if set is True else set
     if not isinstance(own, Selection): raise ValueError(f"set must be True, False, or a SET(...) or another of its family, got {set!r}")
     return [own]
 

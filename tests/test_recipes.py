@@ -36,7 +36,7 @@ others = {   # everything else, where it is not what all have
 common = dict(n=1281167, smoothing=.1, ema=5e-4, momentum=.9, beta2=.999, n_scales=5, min_size=None, max_size=None, crop=(.08, 1.), flip=.5, nesterov=False,
               wd_1d=False, clip=None, rand_augment=None, auto_augment=False, erase=0, grow=0, mixup=0, cutmix=0, interpolation='bilinear')
 
-ours = ['small_data']
+ours = ['small_data', 'few_images']
 
 def test_every_recipe_is_in_the_table(): assert list_recipes() == sorted([*published, *ours]) and sorted(published) == sorted(others)
 
@@ -103,7 +103,7 @@ def test_learning_rates_stay_between_their_ends(pct, warm, start, end): assert -
 # --- a whole workflow
 def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
 
-@pytest.mark.parametrize('name', ['mobilenetv1', 'resnet_advanced', 'small_data'])
+@pytest.mark.parametrize('name', ['mobilenetv1', 'resnet_advanced', 'small_data', 'few_images'])
 def test_stopped_and_resumed_is_the_same(name, few, tmp_path):
     "Optimizer, average, schedule, mixing and SET go on where they stood"
     r = get_recipe(name).scaled(epochs=4, n=64, bs=16, size=64)

@@ -34,3 +34,6 @@ for r in [
 # %% ../../nbs/61_recipes.published.ipynb #717693b6
 register_recipe(Recipe('small_data', n=1650, epochs=20, bs=32, size=96, eval_resize=96, sampler='msc_vbs', min_size=64, max_size=96, n_scales=3, grow=.7,
                        opt='adamw', beta2=.99, wd=.01, lr=3e-3, lr_min=3e-8, lr_start=1.2e-4, warmup=135, smoothing=0., ema=0., crop=None))
+
+# %% ../../nbs/61_recipes.published.ipynb #0fc9716b
+register_recipe(get_recipe('small_data').scaled(n=1000, epochs=160).replace(name='few_images', mixup=.4, smoothing=.1))
