@@ -24,7 +24,7 @@ def per(ps, root=nbs): return pytest.mark.parametrize('p', ps, ids=[p.relative_t
 # --- rooms: the table of the design. `may`: our rooms; `only`: other packages (None: any); `lazy`: those, inside functions; `never`
 below = dict(core=[], samplers=['core'], data=['core', 'samplers'], models=['core'], callback=['core', 'samplers'],
              losses=['core'], metrics=['core'], recipes=['core', 'callback', 'losses'])
-order = [*below, 'learner', 'all', 'export', 'bench', 'cli']
+order = [*below, 'tasks', 'learner', 'all', 'export', 'bench', 'cli']
 rooms = {k: dict(may=[*below.get(k, order[:i]), k]) for i, k in enumerate(order)}
 rooms['core']    .update(only=['numpy', 'fastcore'])
 rooms['samplers'].update(only=['numpy'], lazy=['matplotlib'])
@@ -32,7 +32,7 @@ rooms['models']  .update(only=['numpy', 'torch', 'fastcore'], lazy=['torchvision
 rooms['losses']  .update(only=['numpy', 'torch', 'torchmetrics'])
 rooms['metrics'] .update(only=['numpy', 'torch', 'torchmetrics'])
 rooms['data']    .update(never=['fastai.learner', 'fastai.callback', 'timm'])
-decades = dict(core='0', samplers='1', data='2', models='3', callback='4', losses='5', metrics='5', recipes='6', learner='7', all='7', export='8', bench='8', cli='8')
+decades = dict(core='0', samplers='1', data='2', models='3', callback='4', losses='5', metrics='5', recipes='6', tasks='6', learner='7', all='7', export='8', bench='8', cli='8')
 
 def imports(tree, package='cvnets_nb', inside=False):
     "Every module that a source in `package` imports, and whether inside a function (nbdev makes imports of the package relative)"

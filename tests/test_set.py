@@ -325,7 +325,7 @@ def test_other_refusals():
         with pytest.raises(ValueError, match=next(iter(kw))): SET(**kw)
     class Twice(Callback):
         def after_loss(self): self.learn.pred = self.pred[...,None]
-    with pytest.raises(ValueError, match='one row of class scores per image'): learner(script_for(1), SET(), cbs=[Twice()]).fit(1)
+    with pytest.raises(ValueError, match='class scores for each image or each of its pixels'): learner(script_for(1), SET(), cbs=[Twice()]).fit(1)
 
 def test_sure_means_right_and_confident():
     p,y = torch.randn(500, 7)*3,torch.randint(0, 7, (500,))

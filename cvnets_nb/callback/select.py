@@ -32,14 +32,14 @@ def infobatch_choose(
 # %% ../../nbs/47_callback.select.ipynb #404f45ed
 def sample_losses(
     loss_func, # Any loss function with a reduction, as fastai's
-    pred:Tensor, # (b, …) output of the model
+    pred, # (b, …) output of the model, or several of them
     *yb # Targets
 )->Tensor: # (b,)
     "The loss of each sample"
     with NoneReduce(loss_func) as lf: l = lf(pred, *yb)
-    l = l.as_subclass(Tensor)
-    if l.ndim == 0 or l.shape[0] % len(pred): raise ValueError(f"{loss_func!r} gives no loss for each of the {len(pred)} samples; use one with reduction='none'")
-    return l.reshape(len(pred), -1).mean(1)
+    l,n = l.as_subclass(Tensor),len(yb[0])
+    if l.ndim == 0 or l.shape[0] % n: raise ValueError(f"{loss_func!r} gives no loss for each of the {n} samples; use one with reduction='none'")
+    return l.reshape(n, -1).mean(1)
 
 # %% ../../nbs/47_callback.select.ipynb #24db7cb9
 @dataclass

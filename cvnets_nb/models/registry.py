@@ -80,7 +80,7 @@ def create_model(
     name:str, # One of `list_models()`
     n_out:int=1000, # Outputs of the classifier; 0 for none, so that the model returns its pooled features
     in_chans:int=3, # Channels of the input images
-    pretrained=False, # True for the published weights, or what `load_weights` takes: 'cvnets:384', 'torchvision', a path, a state dict
+    pretrained=False, # True for the published weights (of a segmenter's backbone), or what `load_weights` takes: 'cvnets:384', 'torchvision', a path, a state dict
     **kw # What the architecture takes besides, e.g. `output_stride`, `drop`
 ): # The model
     "Make the architecture called `name`, refusing names and keywords that do not exist"
@@ -92,6 +92,7 @@ def create_model(
         m = entry.make(n_out=n_out, in_chans=in_chans, **entry.fixed, **kw)
         if hasattr(m, 'default_cfg'): m.default_cfg['architecture'] = name
         return m
+    if pretrained is True and 'backbone_weights' in entry.keywords: kw['backbone_weights'],pretrained = kw.get('backbone_weights') or True,False
     if pretrained is False or pretrained is None: return make(n_out, in_chans)
     from cvnets_nb.models.weights import pretrained_model      # reads what this notebook's models are, so it comes later
     return pretrained_model(make, pretrained, n_out, in_chans)

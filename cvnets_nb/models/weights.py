@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CVNETS_URL', 'TORCHVISION', 'TIMM', 'read_weights', 'first_difference', 'Published', 'cvnets_weights',
-           'mobilevitv2_weights', 'range_augment_weights', 'torchvision_weights', 'list_weights', 'is_published',
-           'published', 'download', 'elsewhere', 'renamed', 'load_weights', 'save_weights', 'adapt_input',
-           'pretrained_model']
+           'mobilevitv2_weights', 'range_augment_weights', 'segmentation_weights', 'torchvision_weights',
+           'list_weights', 'is_published', 'published', 'download', 'elsewhere', 'renamed', 'load_weights',
+           'save_weights', 'adapt_input', 'pretrained_model']
 
 # %% ../../nbs/38_models.weights.ipynb #ab3a61fc
 import hashlib, os, pickle, re
@@ -76,7 +76,7 @@ class Published(NamedTuple):
     arch:str # Our name
     source:str # What `load_weights` is asked for, e.g. 'cvnets:384'
     url:str # Where it lies
-    top1:float # On ImageNet-1k, in percent, as published
+    top1:float # Accuracy on ImageNet-1k, or mean IoU of a segmenter, in percent, as published
     recipe:str # What it was trained by
     size:int = 224 # Side of the square it is evaluated at
     resize:int = 256 # Short side before the crop
@@ -84,6 +84,7 @@ class Published(NamedTuple):
     mean:tuple = (0.,0.,0.)
     std:tuple = (1.,1.,1.)
     bgr:bool = False # Trained on images whose channels were the other way round?
+    n_out:int = 1000 # Classes
 
     def get(self): # A path
         "Fetch it, once"
@@ -96,7 +97,7 @@ class Published(NamedTuple):
 
 # %% ../../nbs/38_models.weights.ipynb #72ecbeb6
 def cvnets_weights()->list: # Of `Published`
-    "CVNets' classification checkpoints"
+    "CVNets' checkpoints"
     v2,out = f'{CVNETS_URL}/cvnets-v2/classification',[]
     def add(arch, file, top1, variant='', recipe='simple', **kw): out.append(Published(arch, 'cvnets' + (variant and ':'+variant), file, top1, recipe, **kw))
     for n,top1s in (('mobilenetv1', (54.45,65.93,71.44,74.04)), ('mobilenetv2', (53.57,65.28,70.42,72.93))):
@@ -107,7 +108,7 @@ def cvnets_weights()->list: # Of `Published`
         add(f'resnet{d}', f'{v2}/advanced/resnet-{d}-adv.pt', ta, 'advanced', 'advanced', interpolation='bicubic')
     for v,t in dict(xxs=69.0, xs=74.7, s=78.3).items():
         add(f'mobilevit_{v}', f'{CVNETS_URL}/cvnets/classification/mobilevit_{v}.pt', t, size=256, resize=288, bgr=True)
-    return out + mobilevitv2_weights() + range_augment_weights()
+    return out + mobilevitv2_weights() + range_augment_weights() + segmentation_weights()
 
 def mobilevitv2_weights()->list: # Of `Published`
     "MobileViTv2 at two sizes, from ImageNet-1k alone or by way of ImageNet-21k"
@@ -126,6 +127,15 @@ def range_augment_weights()->list: # Of `Published`
                 mobilevit_s=('mobilevit_small',78.2), resnet50=('resnet_50',80.2), resnet101=('resnet_101',81.9), se_resnet50=('se_resnet_50',80.8))
     size = lambda a: dict(size=256, resize=288) if a == 'mobilevit_s' else dict(resize=232)
     return [Published(a, 'cvnets:range_augment', f'{CVNETS_URL}/cvnets-v2/examples/range_augment/classification/{f}.pt', t, 'range_augment', **size(a)) for a,(f,t) in rows.items()]
+
+def segmentation_weights()->list: # Of `Published`
+    "Segmenters, with their auxiliary heads, for ADE20k (150 classes) and Pascal VOC 2012 (21)"
+    ade,voc = dict(source='cvnets:ade20k', folder='ade20k', n_out=150),dict(source='cvnets:voc', folder='pascalvoc', n_out=21)
+    widths,rows = ('0.5','0.75','1.0','1.25','1.5','1.75','2.0'),[('deeplabv3_mobilenetv2_100', ade, 'deeplabv3-mobilenetv2', 35.20), ('deeplabv3_mobilevit_s', voc, 'deeplabv3-mobilevitv1', 79.44)]
+    mious = [('pspnet', ade, (31.77,35.22,36.57,38.76,38.74,39.82)), ('deeplabv3', ade, (31.93,34.70,37.06,38.42,38.91,39.53,40.94)),
+             ('pspnet', voc, (74.62,77.44,78.92,79.40,79.93)), ('deeplabv3', voc, (75.07,None,78.94,79.68,80.30))]
+    for h,data,vs in mious: rows += [(f'{h}_mobilevitv2_{round(float(w)*100):03}', data, f'mobilevitv2/{h}-mobilevitv2-{w}', v) for w,v in zip(widths, vs) if v]
+    return [Published(a, d['source'], f"{CVNETS_URL}/cvnets-v2/segmentation/{d['folder']}/{f}.pt", v, 'segmentation', 512, 512, n_out=d['n_out']) for a,d,f,v in rows]
 
 # %% ../../nbs/38_models.weights.ipynb #72fab52e
 TORCHVISION = {'mobilenetv2_100':'mobilenet_v2', 'mobilenetv3_small_tv':'mobilenet_v3_small', 'mobilenetv3_large_tv':'mobilenet_v3_large',
@@ -245,7 +255,7 @@ def load_weights(
     have = renamed(model, have)
     diff = first_difference(model.state_dict(), have)
     if diff:
-        hint = "; load with the checkpoint's number of outputs, then model.reset_classifier(n_out)" if re.match(r"'classifier\.", diff) else ''
+        hint = "; load with the checkpoint's number of outputs, then model.reset_classifier(n_out)" if re.search(r"'(?:\w+\.)?classifier\.", diff) else ''
         raise ValueError(f"the checkpoint is not one of this {type(model).__name__}: {diff}{hint}")
     if entry and entry.bgr: have[f"{model.default_cfg['first_conv']}.weight"] = have[f"{model.default_cfg['first_conv']}.weight"].flip(1)
     model.load_state_dict(have)
@@ -296,6 +306,7 @@ def pretrained_model(
 )->nn.Module:
     "A model with weights, then with the head and the input asked for"
     probe = make(1000, 3)
+    if isinstance(source, str) and is_published(source) and published(probe, source).n_out != 1000: probe = make(published(probe, source).n_out, 3)
     if source is True: source = published(probe).source
     if not is_published(source):          # the classes and channels it was trained with
         source = renamed(probe, read_weights(source))
