@@ -36,9 +36,48 @@ others = {   # everything else, where it is not what all have
 common = dict(n=1281167, smoothing=.1, ema=5e-4, momentum=.9, beta2=.999, n_scales=5, min_size=None, max_size=None, crop=(.08, 1.), flip=.5, nesterov=False,
               wd_1d=False, clip=None, rand_augment=None, auto_augment=False, erase=0, grow=0, mixup=0, cutmix=0, interpolation='bilinear')
 
-ours = ['small_data', 'few_images']
+ours = ['small_data', 'few_images', 'small_masks']
 
-def test_every_recipe_is_in_the_table(): assert list_recipes() == sorted([*published, *ours]) and sorted(published) == sorted(others)
+# Segmentation: images, epochs, images of an update (16 on each of 4 devices and 2 steps in the first), optimizer, weight decay, highest, last and
+# first learning rate, warm-up, head's learning rate, output stride, clipping, averaging, interpolation, decay of norms and biases, mean IoU
+seg_columns = 'n epochs bs opt wd lr lr_min lr_start warmup head_lr output_stride clip ema interpolation wd_1d miou'.split()
+seg = dict(
+    voc_mobilevit      = (10582, 50, 128, 'adamw', .01,  9e-4, 1e-6, 9e-5, 500, 10, 8,  None, 5e-4, 'bilinear', True,  79.44),
+    voc_mobilevitv2    = (10582, 50, 128, 'adamw', .05,  5e-4, 1e-6, 5e-5, 500, 1,  16, 10,   5e-4, 'bicubic',  False, None),
+    ade20k_mobilenetv2 = (20210, 50, 16,  'sgd',   1e-4, .02,  1e-4, .02,  0,   1,  8,  None, 1e-4, 'bilinear', False, 35.20),
+    ade20k_resnet50    = (20210, 50, 16,  'sgd',   1e-4, .02,  1e-4, .02,  0,   1,  8,  10,   5e-4, 'bicubic',  False, None),
+    ade20k_mobilevitv2 = (20210, 120, 16, 'sgd',   1e-4, .02,  2e-4, .02,  0,   1,  8,  10,   5e-4, 'bicubic',  False, None))
+seg_common = dict(size=512, eval_resize=512, sampler='ssc_fbs', smoothing=0, momentum=.9, beta2=.999, nesterov=False, crop=None, flip=.5, resize=(.5, 1.5), max_share=.75,
+                  rotate=10, distort=.5, blur=.5, mixup=0, cutmix=0, erase=0, rand_augment=None, auto_augment=False, grow=0, top1=None)
+
+def test_every_recipe_is_in_the_table(): assert list_recipes() == sorted([*published, *seg, *ours]) and sorted(published) == sorted(others)
+
+@pytest.mark.parametrize('name', sorted(seg))
+def test_recipes_for_masks_equal_the_published(name):
+    want, got = {**seg_common, **dict(zip(seg_columns, seg[name]))}, asdict(get_recipe(name))
+    assert {k:(got[k], want[k]) for k in want if got[k] != want[k]} == {}
+    assert got.keys() - want.keys() == {'name', 'archs', 'min_size', 'max_size', 'n_scales'}
+
+@pytest.mark.parametrize('name', [*sorted(seg), 'small_masks'])
+def test_recipes_for_masks_train(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', message='.*lr_scheduler.*|.*is deprecated.*|.*pin_memory.*')
+        learn = set_learner(scenes((32, 48), bs=8, n=16), 'mobilenetv2_025', recipe=name, width=16)
+        with learn.no_bar(), learn.no_logging(): learn.fit_recipe(2)
+    r = learn.recipe
+    assert np.isfinite(np.array(learn.recorder.values, dtype=float)).all() and learn.recorder.metric_names[3:5] == ['miou', 'pixel_acc']
+    assert learn.model.encoder.feature_info[-1]['reduction'] == r.output_stride and hasattr(learn, 'ema') == bool(r.ema)
+    assert np.isclose(learn.opt.hypers[-1]['lr'], r.head_lr*learn.opt.hypers[0]['lr']) and len(learn.opt.hypers) == (3 if r.head_lr != 1 else 1)
+
+def test_recipes_keep_to_their_task(few):
+    with pytest.raises(ValueError, match="recipe 'voc_mobilevit' is for segmentation, and the targets here are for classification"): set_learner(few(), 'mobilenetv1_025', recipe='voc_mobilevit')
+    with pytest.raises(ValueError, match="recipe 'few_images' crops or mixes images"): set_learner(scenes((32, 48), bs=8, n=16), 'mobilenetv2_025', recipe='few_images')
+    learn = set_learner(scenes((32, 48), bs=8, n=16), 'mobilenetv2_025', recipe='small_data', width=16)     # it leaves images alone
+    with learn.no_bar(), learn.no_logging(): learn.fit_recipe(1)
+    own = get_recipe('voc_mobilevit').replace(resize=None)
+    learn = set_learner(scenes((32, 48), bs=8, n=16), torch.nn.Conv2d(3, 11, 1))
+    with pytest.raises(ValueError, match='head_lr 10.0 needs the head'), learn.no_bar(), learn.no_logging(): learn.fit(1, cbs=RecipeSched(own.scaled(epochs=1, n=16, bs=8)))
 
 @pytest.mark.parametrize('name', sorted(published))
 def test_equals_the_published(name):

@@ -78,3 +78,124 @@ def test_pretrained(monkeypatch):
     assert 'classification' in asked[0] and torch.equal(m.encoder.conv_1.block.conv.weight, filled('conv_1.block.conv.weight', (32,3,3,3))) and m.num_classes == 5
     m = create_model('deeplabv3_mobilenetv2_100', n_out=5, pretrained='cvnets:ade20k')
     assert torch.equal(m.encoder.conv_1.block.conv.weight, filled('encoder.conv_1.block.conv.weight', (32,3,3,3))) and m(image(32, 32, n=2))[1].shape[1] == 5
+
+# --- masks follow their images
+from fastai.vision.all import (DataBlock, FlipItem, IndexSplitter, IntToFloatTensor, ItemGetter, MaskBlock, PILImage, RandomResizedCrop, Resize, SegmentationDataLoaders,
+                               TransformBlock, aug_transforms, load_learner, resnet18, set_seed, xresnet18)
+from cvnets_nb.all import *
+from cvnets_nb.data.sized import AlbumentationsTfm, get_albumentations
+
+def telling(n=24, size=(72, 96), valid=8):
+    "Images that say what their masks are: white where it is class 1, grey where void, black elsewhere"
+    rng, items = np.random.default_rng(0), []
+    for _ in range(n + valid):
+        m = np.zeros(size, np.uint8)
+        y, x = rng.integers(0, 30, 2)
+        m[y:y+40, x:x+50] = 1
+        m[:, -8:] = 255
+        items.append([np.stack([np.where(m == 255, 128, m*255).astype(np.uint8)]*3, -1), m])
+    return items
+
+def pipelines():
+    A = get_albumentations()
+    alb = lambda: [AlbumentationsTfm([A.RandomResizedCrop(size=(48, 64), scale=(.4, .9)), A.HorizontalFlip(), A.Rotate(15, p=1, fill=128, fill_mask=255)], A.Resize(48, 64))]
+    return dict(crop=(lambda: [SegCrop((48, 64), scale=(1., 1.5)), FlipItem(), SegRotate(10)], None), fastai=(lambda: [RandomResizedCrop((48, 64), min_scale=.4), FlipItem()], None),
+                batch=(lambda: [Resize((72, 96))], lambda: aug_transforms(size=(48, 64), max_warp=0, max_lighting=0, pad_mode='reflection')), albumentations=(alb, None))
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('kind', ['crop', 'fastai', 'batch', 'albumentations'])
+def test_masks_follow_every_batch_exactly(kind, workers):
+    item, batch = pipelines()[kind]
+    items = telling()
+    dls = seg_dls(items, ['a', 'b'], range(24, 32), (48, 64), 4, ItemGetter(0), ItemGetter(1), item_tfms=item(), batch_tfms=batch and batch(), num_workers=workers)
+    plan, sizes = dls.with_plan(MScVBS((48, 64), 4, divisor=16), seed=0).train, set()
+    seen = set()
+    for (x, y), it in zip(plan, plan.plan):
+        assert tuple(x.shape[-2:]) == tuple(y.shape[-2:]) == (it.h, it.w) and len(x) == len(y) == len(it.ids)
+        assert y.dtype == torch.int64 and set(y.unique().tolist()) <= {0, 1, 255}
+        x, y = x.as_subclass(torch.Tensor)[:, 0], y.as_subclass(torch.Tensor)
+        wrong = ((y == 1) & (x < .4)) | ((y == 0) & (x > .6))              # the edges blend, and no more than they
+        assert wrong.float().mean() < .02
+        seen |= set(y.unique().tolist())
+        sizes.add((it.h, it.w))
+    assert len(sizes) > 2 and seen == {0, 1, 255}
+    x, y = dls.valid.one_batch()
+    assert tuple(x.shape[-2:]) == tuple(y.shape[-2:]) == (48, 64)
+
+# --- set_learner
+def small(dls, arch='mobilenetv2_025', **kw): return set_learner(dls, arch, **{**dict(width=16, output_stride=16), **kw})
+def fit(learn, n=1):
+    with learn.no_bar(), learn.no_logging(): learn.fit(n, 5e-3)
+    return learn
+
+@pytest.mark.parametrize('arch', ['mobilenetv2_025', 'pspnet_mobilevitv2_050', 'deeplabv3_resnet18', 'timm/resnet18'])
+def test_one_line_for_any_backbone(arch):
+    if arch.startswith('timm'): pytest.importorskip('timm')
+    learn = fit(small(scenes((32, 48), bs=8, n=16), arch))
+    assert type(learn).__name__ == 'SegLearner' and learn.recorder.metric_names[1:-1] == ['train_loss', 'valid_loss', 'miou', 'pixel_acc']
+    assert all(np.isfinite(v) for v in learn.recorder.values[-1]) and learn.cost.totals['updates'] and len(learn.set.history) == 1
+
+def test_the_data_of_fastai():
+    "`MaskBlock` with names, and `SegmentationDataLoaders`, for which void is a class by name"
+    items = scene_items(16, (32, 48))
+    block = DataBlock((TransformBlock(type_tfms=PILImage.create, batch_tfms=IntToFloatTensor), MaskBlock([*map(str, range(11)), 'Void'])), get_x=ItemGetter(0),
+                      get_y=lambda o: np.where(o[1] == 255, 11, o[1]).astype(np.uint8), splitter=IndexSplitter(range(12, 16)), item_tfms=Resize((32, 48)))
+    dls = block.dataloaders(items, bs=4, num_workers=0)
+    assert codes_of(dls)[1] == 11
+    learn = fit(small(dls))
+    assert learn.loss_func.ignore_index == 11 if hasattr(learn.loss_func, 'ignore_index') else learn.loss_func.void == 11
+    assert learn.metrics[0].n == 12 and 0 <= float(learn.recorder.values[-1][2]) <= 1
+
+def test_a_constructor_is_fastais_unet():
+    dls = scenes((32, 48), bs=4, n=8)
+    learn = fit(set_learner(dls, resnet18))
+    assert 'Unet' in type(learn.model).__name__ and type(learn).__name__ == 'SegLearner' and len(learn.class_table()) == 11
+
+def test_a_module_as_it_is():
+    own = torch.nn.Conv2d(3, 11, 1)
+    assert fit(set_learner(scenes((32, 48), bs=4, n=8), own)).model is own
+
+def test_exported_it_predicts(tmp_path):
+    learn = fit(small(scenes((32, 48), bs=8, n=16)))
+    im = scene_items(1, (64, 96), valid=True)[0][0]
+    want = learn.predict(im)
+    assert want[0].shape == (32, 48) and want[2].shape == (11, 32, 48) and torch.equal(want[1], want[2].argmax(0))
+    learn.export(tmp_path/'m.pkl')
+    again = load_learner(tmp_path/'m.pkl')
+    got = again.predict(im)
+    assert torch.equal(got[1], want[1]) and codes_of(again.dls) == codes_of(learn.dls) and again.set.counts is None
+
+def test_what_a_learner_does_still_works():
+    dls = scenes((32, 48), bs=8, n=16)
+    learn = fit(small(dls))
+    preds, targs = learn.get_preds()
+    assert preds.shape == (4, 11, 32, 48) and targs.shape == (4, 32, 48)
+    assert torch.equal(targs, torch.cat([y for _, y in dls.valid]).as_subclass(torch.Tensor).cpu())
+    with learn.no_bar(): learn.lr_find(num_it=5, show_plot=False)
+    learn.show_results(max_n=2)
+    assert set(learn.validate_original()) == {'miou', 'pixel_acc'}
+
+def test_from_weights_the_head_is_trained_first(monkeypatch):
+    from cvnets_nb.models import weights as W
+    monkeypatch.setattr(W, 'download', lambda url, **kw: url)
+    monkeypatch.setattr(W, 'read_weights', lambda s: {k:filled(k, v.shape) for k, v in create_model('mobilenetv2_025').state_dict().items()})
+    learn = small(scenes((32, 48), bs=8, n=16), pretrained=True)
+    body, finer, head = learn.splitter(learn.model)
+    conv = lambda ps: [p for p in ps if p.ndim > 1]
+    assert all(p.requires_grad for p in head) and not any(p.requires_grad for p in conv(body + finer))
+    assert {id(p) for p in head} == {id(p) for p in learn.model.seg_head.parameters()}
+    with learn.no_bar(), learn.no_logging(): learn.fine_tune(1, 1e-3)
+    assert all(p.requires_grad for p in learn.model.parameters())
+
+def test_refused_before_training(tmp_path):
+    from PIL import Image
+    for i, m in enumerate((np.zeros((8, 9), np.uint8), np.full((8, 9), 77, np.uint8))):
+        Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path/f'{i}.jpg'); Image.fromarray(m).save(tmp_path/f'{i}.png')
+    dls = seg_dls(sorted(tmp_path.glob('*.jpg')), ['a', 'b'], [0], 32, 1, get_y=lambda f: f.with_suffix('.png'), num_workers=0)
+    with pytest.raises(ValueError, match=r'1 masks cannot be trained on: .*1\.jpg: it has class 77'): small(dls)
+    dls = scenes((32, 48), bs=4, n=8)
+    with pytest.raises(ValueError, match="recipe 'resnet_simple' crops or mixes images as classification does"): small(dls, recipe='resnet_simple')
+    with pytest.raises(ValueError, match='did you mean mobilenetv2_100'): small(dls, 'mobilenetv2_1000')
+    with pytest.raises(TypeError, match='widht'): small(dls, widht=3)
+    nameless = DataBlock((TransformBlock(type_tfms=PILImage.create), MaskBlock()), get_x=ItemGetter(0), get_y=ItemGetter(1), item_tfms=Resize(32)).dataloaders(scene_items(8), bs=2, num_workers=0)
+    with pytest.raises(ValueError, match='these masks have no names of classes'): small(nameless)

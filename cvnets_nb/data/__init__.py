@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL', 'digits',
-           'folder_dls', 'check_images']
+           'folder_dls', 'check_images', 'SegBlock', 'SegCrop', 'SegRotate', 'check_masks', 'codes_of', 'scene_items',
+           'scenes', 'seg_dls']
 
 # %% ../../nbs/29_data.__init__.ipynb #d65fbb59
 from .sized import *
 from .loader import *
 from .digits import *
 from .folder import *
-_all_ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL', 'digits', 'folder_dls', 'check_images']
+from .segmentation import SegBlock, SegCrop, SegRotate, check_masks, codes_of, scene_items, scenes, seg_dls
+_all_ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL', 'digits', 'folder_dls', 'check_images',
+         'SegBlock', 'SegCrop', 'SegRotate', 'check_masks', 'codes_of', 'scene_items', 'scenes', 'seg_dls']

@@ -31,9 +31,25 @@ for r in [
     Recipe('vit', bs=2048, wd=0.2, lr_start=1e-6, clip=1., auto_augment=True, mixup=0.2, cutmix=1., eval_resize=232, **{**_adamw, 'lr_min':2e-5}),
 ]: register_recipe(r)
 
+# %% ../../nbs/61_recipes.published.ipynb #d72fb8eb
+_masks_v2 = tuple(f'{h}_mobilevitv2_{w}' for h in ('deeplabv3','pspnet') for w in _v2)
+_ade = dict(n=20_210, epochs=50, bs=16, lr=.02, lr_min=1e-4, lr_start=.02, warmup=0)
+_voc = dict(n=10_582, epochs=50, bs=128, opt='adamw', lr_min=1e-6, warmup=500)
+for r in [
+    SegRecipe('voc_mobilevit', ('deeplabv3_mobilevit_s',), lr=9e-4, lr_start=9e-5, wd=.01, wd_1d=True, head_lr=10., miou=79.44, **_voc),
+    SegRecipe('voc_mobilevitv2', _masks_v2, lr=5e-4, lr_start=5e-5, wd=.05, clip=10., interpolation='bicubic', output_stride=16, **_voc),
+    SegRecipe('ade20k_mobilenetv2', ('deeplabv3_mobilenetv2_100',), ema=1e-4, miou=35.20, **_ade),
+    SegRecipe('ade20k_resnet50', ('deeplabv3_resnet50',), clip=10., interpolation='bicubic', **_ade),
+    SegRecipe('ade20k_mobilevitv2', _masks_v2, clip=10., interpolation='bicubic', **{**_ade, 'epochs':120, 'lr_min':2e-4}),
+]: register_recipe(r)
+
 # %% ../../nbs/61_recipes.published.ipynb #717693b6
 register_recipe(Recipe('small_data', n=1650, epochs=20, bs=32, size=96, eval_resize=96, sampler='msc_vbs', min_size=64, max_size=96, n_scales=3, grow=.7,
                        opt='adamw', beta2=.99, wd=.01, lr=3e-3, lr_min=3e-8, lr_start=1.2e-4, warmup=135, smoothing=0., ema=0., crop=None))
 
 # %% ../../nbs/61_recipes.published.ipynb #0fc9716b
 register_recipe(get_recipe('small_data').scaled(n=1000, epochs=160).replace(name='few_images', mixup=.4, smoothing=.1))
+
+# %% ../../nbs/61_recipes.published.ipynb #16ff9342
+register_recipe(SegRecipe('small_masks', n=400, epochs=40, bs=16, size=96, eval_resize=96, sampler='msc_vbs', min_size=64, max_size=96, n_scales=3, grow=.7,
+                          opt='adamw', beta2=.99, wd=.01, lr=3e-3, lr_min=3e-8, lr_start=1.2e-4, warmup=130, ema=0., resize=None))

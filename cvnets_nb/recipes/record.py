@@ -12,7 +12,8 @@ from fastcore.basics import patch
 from ..core import *
 
 # %% auto #0
-__all__ = ['Recipe', 'check_recipe', 'read_recipe', 'register_recipe', 'list_recipes', 'get_recipe']
+__all__ = ['Recipe', 'check_recipe', 'SegRecipe', 'check_seg_recipe', 'read_recipe', 'register_recipe', 'list_recipes',
+           'get_recipe']
 
 # %% ../../nbs/60_recipes.record.ipynb #a61adb0d
 @dataclass(frozen=True)
@@ -88,17 +89,58 @@ def check_recipe(
     if r.grow and r.sampler == 'ssc_fbs': raise ValueError(f"grow {r.grow!r} needs several sizes to grow through; give sampler='msc_fbs' or 'msc_vbs'")
     if r.nesterov and r.opt != 'sgd': raise ValueError("nesterov is for opt='sgd'")
 
+# %% ../../nbs/60_recipes.record.ipynb #8bbf97b1
+@dataclass(frozen=True)
+class SegRecipe(Recipe):
+    "Hyper-parameters of a training on masks"
+    sampler:str='ssc_fbs' # 'ssc_fbs', 'msc_fbs' or 'msc_vbs'
+    size:int=512 # Base size
+    eval_resize:int=512 # Size of validation images, which are kept whole
+    smoothing:float=0. # Label smoothing
+    crop:tuple=None # None, because parts of a scene are cut by `resize`
+    resize:tuple=(0.5,1.5) # Short side before `size` is cut out of it, smallest and largest, as multiples of `size`; None leaves the data's own transforms
+    max_share:float=0.75 # Largest share of the labelled pixels that one class may have in a crop
+    distort:float=0.5 # Probability of another brightness, contrast, saturation and hue
+    blur:float=0.5 # Probability of Gaussian blur
+    rotate:float=10. # Largest angle, either way
+    output_stride:int=8 # How many times the backbone's last map is smaller than the image; None is the model's
+    head_lr:float=1. # Learning rate of the head as a multiple of the backbone's
+    miou:float=None # Published mean IoU, in %
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.resize, list): object.__setattr__(self, 'resize', tuple(self.resize))
+        check_seg_recipe(self)
+
+Recipe.task,SegRecipe.task = 'classification','segmentation'
+_by_task = {c.task:c for c in (Recipe,SegRecipe)}
+
+def check_seg_recipe(
+    r:SegRecipe # As it was given
+):
+    "Refuse values that no training on masks can have"
+    def no(k, what): raise ValueError(f"{k} must be {what}, got {getattr(r, k)!r}")
+    off = dict(crop=None, rand_augment=None, auto_augment=False, erase=0, mixup=0, cutmix=0)
+    for k,v in off.items():
+        if getattr(r, k) != v: no(k, f"{v} in a recipe for masks, which would not follow the image")
+    if r.resize is not None and not (isinstance(r.resize, tuple) and len(r.resize) == 2 and 0 < r.resize[0] <= r.resize[1]): no('resize', "two multiples of the size, the smaller first, or None")
+    if not 0 < r.max_share <= 1: no('max_share', "in (0, 1]")
+    for k in ('distort','blur'):
+        if not 0 <= getattr(r, k) <= 1: no(k, "a number between 0 and 1")
+    if not 0 <= r.rotate <= 180: no('rotate', "an angle between 0 and 180")
+    if not 0 < r.head_lr < math.inf: no('head_lr', "over 0")
+    if r.output_stride not in (None,8,16,32): no('output_stride', "8, 16, 32 or None")
+
 # %% ../../nbs/60_recipes.record.ipynb #2a39242f
 @patch
 def replace(self:Recipe,
     **kwargs # Fields of `Recipe`
 )->Recipe:
     "The same recipe with other values"
-    for k in kwargs: _known(k, 'a recipe')
+    for k in kwargs: _known(k, 'a recipe', type(self))
     return dataclasses.replace(self, **kwargs)
 
-def _known(k, where):
-    names = [f.name for f in fields(Recipe)]
+def _known(k, where, cls=Recipe):
+    names = [f.name for f in fields(cls)]
     if k in names: return
     near = difflib.get_close_matches(k, names, n=3, cutoff=0.5)
     raise ValueError(f"{where} has no field {k!r}: {'did you mean ' + ', '.join(near) if near else 'its fields are ' + ', '.join(names)}")
@@ -109,7 +151,8 @@ def diff(self:Recipe,
 ):  # `DataFrame`, a row per field
     "The fields in which two recipes differ"
     import pandas as pd
-    rows = {f.name:(getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name != 'name'}
+    both = fields(self) if isinstance(self, type(other)) else fields(other)      # with those that only one kind of recipe has
+    rows = {f.name:(getattr(self, f.name, None), getattr(other, f.name, None)) for f in both if f.name != 'name'}
     a,b = (self.name, other.name) if self.name != other.name else (self.name, 'other')
     return pd.DataFrame({k:v for k,v in rows.items() if v[0] != v[1]}, index=[a,b], dtype=object).T
 
@@ -144,7 +187,9 @@ def to_yaml(self:Recipe,
     whole:bool=True # All fields, or those that differ from `Recipe()` only?
 )->str: # The text
     "The recipe as YAML"
-    d = {k:list(v) if isinstance(v, tuple) else v for k,v in dataclasses.asdict(self).items() if whole or v != getattr(Recipe(), k)}
+    new = type(self)()
+    d = {k:list(v) if isinstance(v, tuple) else v for k,v in dataclasses.asdict(self).items() if whole or v != getattr(new, k)}
+    if self.task != Recipe.task: d = dict(task=self.task, **d)
     text = yaml.safe_dump(d, sort_keys=False)
     if file is not None: Path(file).write_text(text, encoding='utf-8')
     return text
@@ -156,8 +201,10 @@ def read_recipe(
     try: d = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError) as e: raise ValueError(f"{file} is no YAML: {e}") from e
     if not isinstance(d, dict): raise ValueError(f"{file} holds {type(d).__name__}, not the fields of a recipe; Recipe().to_yaml() shows them")
-    for k in d: _known(str(k), str(file))
-    try: return Recipe(**{'name':Path(file).stem, **d})
+    cls = _by_task.get(task := d.pop('task', Recipe.task))
+    if cls is None: raise ValueError(f"{file}: task must be one of {', '.join(_by_task)}, got {task!r}")
+    for k in d: _known(str(k), str(file), cls)
+    try: return cls(**{'name':Path(file).stem, **d})
     except ValueError as e: raise ValueError(f"{file}: {e}") from e
 
 # %% ../../nbs/60_recipes.record.ipynb #ac9b7242

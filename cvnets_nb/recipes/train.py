@@ -96,7 +96,16 @@ class RecipeSched(ParamScheduler):
         if warm is None and n: raise ValueError(f"a warm-up of {r.warmup} updates does not fit a training of {sum(_steps(dl, e) for e in range(n))}; "
             f"scale the recipe to the data first: recipe.scaled(epochs={n}, n={len(self.dls.train_ds)}, bs={dl.bs})")
         self.scheds = dict(lr=partial(warm_cosine, warm=warm or 0., start=r.lr_start, top=r.lr, end=r.lr_min))
+        if getattr(r, 'head_lr', 1.) != 1: self.scheds['lr'] = partial(_by_group, self.scheds['lr'], _group_rates(self.learn, r.head_lr))
         super().before_fit()
+
+def _group_rates(learn, k):
+    "The head is the last group of parameters"
+    n = len(learn.opt.param_lists) if learn.opt else 2
+    if n < 2: raise ValueError(f"head_lr {k!r} needs the head's parameters in a group of their own; set_learner makes one, and a Learner takes splitter=")
+    return [1.]*(n-1) + [k]
+
+def _by_group(f, rates, pct): return [k*f(pct) for k in rates]
 
 def _steps(dl, epoch):
     "Steps of an epoch, those of a sampler that changes with it included"
