@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['arms', 'Arm', 'coarse', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
-           'machine', 'made_on', 'run_rows', 'bench_data', 'frontier', 'summary', 'plateau', 'at_plateau', 'shares',
-           'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
+           'machine', 'made_on', 'run_rows', 'bench_data', 'bench_masks', 'frontier', 'score_of', 'summary', 'plateau',
+           'at_plateau', 'shares', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, torch
+from PIL import Image
 from torch import nn
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner
@@ -24,17 +25,21 @@ from fastai.torch_core import set_seed
 from fastai.callback.schedule import *
 from fastai.data.block import DataBlock, CategoryBlock
 from fastai.data.core import TfmdDL
-from fastai.data.transforms import get_image_files, parent_label, IndexSplitter, RandomSplitter
+from fastai.data.transforms import get_image_files, parent_label, IndexSplitter, ItemGetter, RandomSplitter
 from fastai.vision.augment import RandomResizedCrop, FlipItem
 from fastai.vision.data import ImageBlock
-from .core import nearest_multiple, whole_file
+from .core import as_size, nearest_multiple, whole_file
 from .samplers import *
 from .data import *
+from .data.folder import open_image
+from .data.segmentation import open_mask
 from .models import *
 from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
 from .callback import *
-from .learner import recipe_data, recipe_sampler, speed_cbs
+from .losses import SegmentationLoss
+from .tasks.segmentation import SegLearner, is_masks, seg_metrics
+from .learner import make_segmenter, recipe_data, recipe_sampler, speed_cbs
 from .recipes import get_recipe, recipe_cbs, recipe_loss, recipe_opt
 
 # %% ../nbs/81_bench.ipynb #c65f3daf
@@ -57,15 +62,16 @@ class Arm:
         if self.sampler in (None,'recipe') and (self.grow or self.sizes): raise ValueError(f"arm {self.name!r}: `grow` and `sizes` are for the samplers 'fbs' and 'vbs'")
 
     def make(self,
-        size:int, # Base size in pixels
+        size, # Base size in pixels, an int or `(h, w)`
         bs:int, # Batch size at the base size
         epochs:int # Length of the run, for the curriculum
     ):
         "The sampler of this arm, None for fastai's own loader"
         if self.sampler is None: return None
         if self.sampler == 'ssc': return SScFBS(size, bs)
-        cls = partial(dict(fbs=MScFBS, vbs=MScVBS)[self.sampler], size, bs, divisor=coarse(size))
-        if self.sizes or self.grow: cls = partial(cls, **{k:nearest_multiple(size*v, coarse(size)) for k,v in zip(('min_size','max_size'), self.sizes or (.5,1))})
+        side,div = max(as_size(size)),coarse(min(as_size(size)))
+        cls = partial(dict(fbs=MScFBS, vbs=MScVBS)[self.sampler], size, bs, divisor=div)
+        if self.sizes or self.grow: cls = partial(cls, **{k:nearest_multiple(side*v, div) for k,v in zip(('min_size','max_size'), self.sizes or (.5,1))})
         return Growing(cls(), epochs, self.until) if self.grow else cls()
 
 def coarse(
@@ -96,24 +102,31 @@ def train_arm(
     epochs:int, # Budget
     seed:int, # Of the split, the weights and the plans
     arch:str, # A name of `list_models()`
-    size:int, # Base size in pixels
+    size, # Base size in pixels, an int or `(h, w)`
     lr:float=3e-3, # Largest learning rate of fastai's one-cycle schedule; a recipe has its own
-    workers:int=0 # Worker processes under the speed settings; fastai's default is a process per core
+    workers:int=0, # Worker processes under the speed settings; fastai's default is a process per core
+    model:dict=None # Keywords of the model
 )->Learner:
     "Train one run, with fastai's Adam and one-cycle schedule or by a recipe"
     set_seed(seed)
     dls = data(seed, workers if arm.speed else None)
-    r = arm.recipe and get_recipe(arm.recipe).scaled(epochs=epochs, n=len(dls.train_ds), bs=dls.train.bs, size=size)
+    r = arm.recipe and get_recipe(arm.recipe).scaled(epochs=epochs, n=len(dls.train_ds), bs=dls.train.bs, size=min(as_size(size)))
     if r: dls = recipe_data(dls, r)
     sampler = recipe_sampler(r, size) if arm.sampler == 'recipe' else arm.make(size, dls.train.bs, epochs)
     if sampler is not None: dls = dls.with_plan(sampler, seed=seed)
     cbs = [Clock(), CostLedger()] + (speed_cbs(dls.device) if arm.speed else []) + ([arm.select()] if arm.select else []) + [f() for f in arm.extra] + (recipe_cbs(r) if r else [])
-    kw = dict(opt_func=recipe_opt(r), loss_func=recipe_loss(r)) if r else {}
-    learn = Learner(dls, create_model(arch, n_out=dls.c), metrics=accuracy, cbs=cbs, **kw)
+    cls,kw = _of_task(dls, arch, r, model or {})
+    learn = cls(dls, cbs=cbs, **kw, **(dict(opt_func=recipe_opt(r)) if r else {}))
     with learn.no_bar(), learn.no_logging():
         learn.recipe = r
         learn.fit_recipe() if r else learn.fit_one_cycle(epochs, lr)
     return learn
+
+def _of_task(dls, arch, r, mkw):
+    "The kind of Learner, and model, loss and metrics, for classes or for masks"
+    if not is_masks(dls): return Learner,dict(model=create_model(arch, n_out=dls.c, **mkw), loss_func=recipe_loss(r) if r else None, metrics=accuracy)
+    loss = SegmentationLoss(codes_of(dls)[1], smoothing=r.smoothing if r else 0.)
+    return SegLearner,dict(model=make_segmenter(dls, arch, **mkw), loss_func=loss, metrics=seg_metrics(dls))
 
 # %% ../nbs/81_bench.ipynb #b04134fd
 def accuracy_at(
@@ -143,8 +156,13 @@ def run_row(
     learn = train_arm(data, arm, epochs, seed, *args, **kwargs)
     vals = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1]))
     cost = {k:learn.cost.totals[k] for k in ('updates','samples','pixels','flops','wait_seconds','peak_memory')}
-    return dict(arm=arm.name, epochs=epochs, seed=seed, accuracy=float(vals.get('ema_accuracy', vals['accuracy'])), raw_accuracy=float(vals['accuracy']), seconds=learn.clock.seconds,
-                **cost, **{f'at_{k}':v for k,v in accuracy_at(learn, sizes or ()).items()})
+    return dict(arm=arm.name, epochs=epochs, seed=seed, **_scores(vals), seconds=learn.clock.seconds, **cost, **{f'at_{k}':v for k,v in accuracy_at(learn, sizes or ()).items()})
+
+def _scores(vals):
+    "What a row says of how good it is, the first of it what tables go by"
+    own = [k for k in ('accuracy','miou','pixel_acc') if k in vals]
+    out = {k:float(vals.get('ema_'+k, vals[k])) for k in own}
+    return {own[0]:out[own[0]], 'raw_'+own[0]:float(vals[own[0]]), **out}
 
 # %% ../nbs/81_bench.ipynb #5fe129e1
 def schedule(
@@ -281,16 +299,40 @@ def bench_data(
         return block.dataloaders(items, bs=bs, num_workers=num_workers)
     return data
 
+# %% ../nbs/81_bench.ipynb #17cdf6f2
+def bench_masks(
+    path, # Folder in CamVid's layout
+    size, # Base size in pixels, an int or `(h, w)`
+    bs:int, # Batch size
+    short:int=None # Short side that images and masks are kept at; None as they are
+):  # `data(seed, num_workers)` -> `DataLoaders`
+    "The data of a comparison of segmenters: `SegCrop` and flips, in memory"
+    path = Path(path)
+    if not (path/'codes.txt').is_file(): raise ValueError(f"{path} has no codes.txt; give a folder with images/, labels/, codes.txt and valid.txt")
+    codes = (path/'codes.txt').read_text().split()
+    files,valid = get_image_files(path/'images').sorted(),set((path/'valid.txt').read_text().split())
+    def small(im, mode):
+        k = 1 if short is None else short/min(im.size)
+        return np.asarray(im if k == 1 else im.resize([round(s*k) for s in im.size], mode))
+    @lru_cache(None)
+    def items():
+        label = lambda f: path/'labels'/f'{f.stem}_P{f.suffix}'
+        return [[small(open_image(f), Image.Resampling.BILINEAR), small(open_mask(label(f)), Image.Resampling.NEAREST)] for f in files]
+    def data(seed, num_workers):
+        return seg_dls(items(), codes, [i for i,f in enumerate(files) if f.name in valid], size, bs, ItemGetter(0), ItemGetter(1), num_workers=num_workers)
+    return data
+
 # %% ../nbs/81_bench.ipynb #07ed824c
-def _folder_row(arm, epochs, seed, path, arch, size, bs, per_class, lr, own=None, sizes=None):
-    return run_row(bench_data(path, size, bs, per_class), {**arms, **(own or {})}[arm], epochs, seed, arch, size, lr, sizes=sizes)
+def _folder_row(arm, epochs, seed, path, arch, size, bs, per_class, lr, own=None, sizes=None, model=None, short=None):
+    data = bench_masks(path, size, bs, short) if (Path(path)/'codes.txt').exists() else bench_data(path, size, bs, per_class)
+    return run_row(data, {**arms, **(own or {})}[arm], epochs, seed, arch, size, lr, sizes=sizes, model=model)
 
 # %% ../nbs/81_bench.ipynb #4fd36806
 def frontier(
-    path, # Folder of images, see `bench_data`
+    path, # Folder of images, see `bench_data`, or of images and masks, see `bench_masks`
     table, # CSV that rows are appended to; a run that was stopped goes on
     arch:str='mobilenetv1_050', # A name of `list_models()`
-    size:int=64, # Base size in pixels
+    size=64, # Base size in pixels, an int or `(h, w)`
     bs:int=32, # Batch size
     budgets=(4,8,16,32), # Epochs, a doubling ladder
     seeds=(0,1,2), # Seeds
@@ -300,11 +342,13 @@ def frontier(
     lanes:int=1, # Rows side by side
     threads:int=2, # Cores of each row
     budget_s:float=None, # Start no row after so many seconds
-    sizes=None # Sizes of the validation images at which accuracy is noted too
+    sizes=None, # Sizes of the validation images at which accuracy is noted too
+    model:dict=None, # Keywords of the model
+    short:int=None # Short side that images with masks are kept at
 )->list: # All rows of the CSV
     "Run the comparison of `names` over a ladder of budgets, arms interleaved"
     own = {a.name:a for a in names or () if isinstance(a, Arm)}
-    f = partial(_folder_row, path=str(path), arch=arch, size=size, bs=bs, per_class=per_class, lr=lr, own=own, sizes=sizes)
+    f = partial(_folder_row, path=str(path), arch=arch, size=size, bs=bs, per_class=per_class, lr=lr, own=own, sizes=sizes, model=model, short=short)
     done = [(r['arm'], r['epochs'], r['seed']) for r in read_rows(table)]
     todo = schedule([getattr(a, 'name', a) for a in names or arms], budgets, seeds, done)
     with tempfile.TemporaryDirectory() as d:        # a short run nobody counts: the first one reads code and images from the disk
@@ -312,14 +356,20 @@ def frontier(
     return run_rows(table, todo, f, lanes, threads, budget_s)
 
 # %% ../nbs/81_bench.ipynb #0ca2d1d8
+def score_of(
+    rows:list # Rows of a comparison
+)->str: # 'accuracy', or 'miou' for masks
+    "The column that says how good a row is"
+    return 'miou' if rows and 'miou' in rows[0] else 'accuracy'
+
 def summary(
     rows:list # Rows of a comparison
 ):  # `DataFrame`, a row per arm and budget
     "Mean and spread over the seeds of each arm and budget"
     import pandas as pd
-    g = pd.DataFrame(rows).groupby(['arm','epochs'])
+    g,score = pd.DataFrame(rows).groupby(['arm','epochs']),score_of(rows)
     cost = g[['seconds','updates','pixels','flops']].mean()
-    return pd.concat([g.size().rename('seeds'), g['accuracy'].mean(), g['accuracy'].std().rename('spread'), cost], axis=1)
+    return pd.concat([g.size().rename('seeds'), g[score].mean(), g[score].std().rename('spread'), cost], axis=1)
 
 def plateau(
     rows:list, # Rows of a comparison
@@ -327,7 +377,7 @@ def plateau(
     tol:float=0.005 # How far below the ladder's best still counts as levelled off
 )->int: # Epochs
     "The smallest budget whose mean accuracy lies within `tol` of the ladder's best"
-    acc = summary(rows).loc[arm]['accuracy']
+    acc = summary(rows).loc[arm][score_of(rows)]
     return int(acc.index[acc >= acc.max()-tol].min())
 
 # %% ../nbs/81_bench.ipynb #d3c688b8
@@ -338,14 +388,14 @@ def at_plateau(
 ):  # `DataFrame`, a row per arm; costs as shares of `base`'s, NaN for an arm that never gets there
     "The cheapest budget of each arm that reaches the plateau's accuracy less `tol`, and what it costs"
     import pandas as pd
-    s,e = summary(rows),plateau(rows, base, tol)
+    s,e,score = summary(rows),plateau(rows, base, tol),score_of(rows)
     ref,out = s.loc[(base,e)],{}
     speed = s['seconds'].get(('fastai_speed',e))
     for arm in dict.fromkeys(r['arm'] for r in rows):
-        good = s.loc[arm][s.loc[arm]['accuracy'] >= ref['accuracy']-tol]
+        good = s.loc[arm][s.loc[arm][score] >= ref[score]-tol]
         if not len(good): out[arm] = {}; continue
         b = good.loc[good['seconds'].idxmin()]
-        out[arm] = dict(epochs=int(b.name), seeds=int(b['seeds']), accuracy=b['accuracy'], **{k:b[k]/ref[k] for k in ('seconds','updates','pixels','flops')})
+        out[arm] = dict(epochs=int(b.name), seeds=int(b['seeds']), **{score:b[score]}, **{k:b[k]/ref[k] for k in ('seconds','updates','pixels','flops')})
         if speed: out[arm]['seconds_of_speed'] = b['seconds']/speed
     return pd.DataFrame(out).T
 
@@ -358,7 +408,7 @@ def shares(
     "Accuracy of each arm at a budget, and its costs as shares of `base`'s"
     import pandas as pd
     s,cost = summary(rows).xs(epochs, level='epochs'),['seconds','updates','pixels','flops']
-    return pd.concat([s[['seeds','accuracy','spread']], s[cost]/s.loc[base, cost].astype(float)], axis=1).sort_values('seconds')
+    return pd.concat([s[['seeds',score_of(rows),'spread']], s[cost]/s.loc[base, cost].astype(float)], axis=1).sort_values('seconds')
 
 # %% ../nbs/81_bench.ipynb #782a22fe
 def plot_frontier(
@@ -369,13 +419,13 @@ def plot_frontier(
     "Accuracy, mean and spread over seeds, against cost"
     import matplotlib.pyplot as plt
     if ax is None: ax = plt.subplots(figsize=(6,4))[1]
-    s = summary(rows)
+    s,score = summary(rows),score_of(rows)
     names = set(s.index.get_level_values(0))
     for i,arm in enumerate([a for a in arms if a in names] + sorted(names - set(arms))):
         d = s.loc[arm]
         own = dict(color=plt.get_cmap('tab10')(i%10), ls='--' if arm.startswith('fastai') else '-', marker='os^Dv*P'[i%7], ms=5)
-        ax.errorbar(d[x], 100*d['accuracy'], yerr=100*d['spread'].fillna(0), label=arm, capsize=2, lw=1.3, **own)
-    ax.set(xscale='log', xlabel=x, ylabel='accuracy, %')
+        ax.errorbar(d[x], 100*d[score], yerr=100*d['spread'].fillna(0), label=arm, capsize=2, lw=1.3, **own)
+    ax.set(xscale='log', xlabel=x, ylabel=f'{score}, %')
     ax.legend(fontsize=7); ax.grid(alpha=.3)
     return ax
 

@@ -167,7 +167,7 @@ def words(path, owner, o):
     if isinstance(o, type): theirs = '__init__' not in vars(o) and not dataclasses.is_dataclass(o)
     else: theirs = len(path) > 1 and (events.match(path[-1]) or any(path[-1] in vars(b) for b in owner.__mro__[1:] if not b.__module__.startswith('cvnets_nb')))
     if theirs: return {None: inspect.getdoc(o)} if isinstance(o, type) else {}
-    docs = docments(o)
+    docs = {k:v for c in (reversed(o.__mro__[:-1]) if dataclasses.is_dataclass(o) else [o]) for k, v in docments(c).items() if v}   # a field is explained where it is defined
     ps = [k for k, v in inspect.signature(o).parameters.items() if k != 'self' and v.kind != v.VAR_KEYWORD]
     return {None: inspect.getdoc(o), **{k: docs.get(k) for k in ps}}
 
