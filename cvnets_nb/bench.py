@@ -37,8 +37,7 @@ from .models import *
 from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
 from .callback import *
-from .losses import SegmentationLoss
-from .tasks.segmentation import SegLearner, is_masks, seg_metrics
+from .tasks.segmentation import SegLearner, is_masks, seg_loss, seg_metrics
 from .learner import make_segmenter, recipe_data, recipe_sampler, speed_cbs
 from .recipes import get_recipe, recipe_cbs, recipe_loss, recipe_opt
 
@@ -125,8 +124,7 @@ def train_arm(
 def _of_task(dls, arch, r, mkw):
     "The kind of Learner, and model, loss and metrics, for classes or for masks"
     if not is_masks(dls): return Learner,dict(model=create_model(arch, n_out=dls.c, **mkw), loss_func=recipe_loss(r) if r else None, metrics=accuracy)
-    loss = SegmentationLoss(codes_of(dls)[1], smoothing=r.smoothing if r else 0.)
-    return SegLearner,dict(model=make_segmenter(dls, arch, **mkw), loss_func=loss, metrics=seg_metrics(dls))
+    return SegLearner,dict(model=make_segmenter(dls, arch, **mkw), loss_func=seg_loss(dls, r), metrics=seg_metrics(dls))
 
 # %% ../nbs/81_bench.ipynb #b04134fd
 def accuracy_at(

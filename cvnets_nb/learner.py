@@ -19,7 +19,7 @@ from fastai.vision.augment import CropPad, RandomResizedCrop, RandTransform
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import num_distrib
-from .core import as_size, default_divisor, nearest_multiple
+from .core import as_size
 from .samplers import *
 from .data import find_sized
 from .data.sized import AlbumentationsTfm, size_of
@@ -29,9 +29,9 @@ from .models.weights import published
 from .callback import SET, CostLedger, KeepMemory
 from .callback.plan import Selection, has_plan
 from .recipes import *
+from .recipes.record import proportional
 from .recipes.train import recipe_mix
-from .losses import SegmentationLoss
-from .tasks.segmentation import SegLearner, check_segmentation, is_masks, seg_metrics, seg_tfms
+from .tasks.segmentation import SegLearner, check_segmentation, is_masks, seg_loss, seg_metrics, seg_tfms
 
 # %% ../nbs/70_learner.ipynb #9d15ebd1
 def task_of(
@@ -76,13 +76,9 @@ def recipe_sampler(
     "The sampler of a recipe, for one of the processes that train"
     size,bs = r.size if size is None else size,max(1, r.bs//max(1, num_distrib()))
     if r.sampler == 'ssc_fbs': return SScFBS(size, bs)
-    ends = {k:_on_side(getattr(r, k), r.size, max(as_size(size))) for k in ('min_size','max_size')}
+    ends = {k:proportional(getattr(r, k), r.size, max(as_size(size))) for k in ('min_size','max_size')}
     s = dict(msc_fbs=MScFBS, msc_vbs=MScVBS)[r.sampler](size, bs, n_scales=r.n_scales, **ends)
     return Growing(s, r.epochs, r.grow) if r.grow and r.epochs > 1 else s      # within one epoch nothing grows
-
-def _on_side(v, old, side):
-    "A size of a recipe, in the same proportion to the longer side of the base"
-    return v if v is None or old == side else nearest_multiple(v*side/old, default_divisor(side))
 
 # %% ../nbs/70_learner.ipynb #e4f2f2d8
 _learner_kw = set(inspect.signature(Learner.__init__).parameters) - {'self','dls','model'}
@@ -121,7 +117,7 @@ def _masks(dls, r, loss_func, metrics):
     check_segmentation(dls)
     if r and (r.crop is not None or recipe_mix(r)): raise ValueError(
         f"recipe {r.name!r} crops or mixes images as classification does, and masks would not follow; take one for masks ({', '.join(_mask_recipes())}), or recipe.replace(crop=None, mixup=0., cutmix=0.)")
-    return loss_func or SegmentationLoss(codes_of(dls)[1], smoothing=r.smoothing if r else 0.),seg_metrics(dls) if metrics is None else metrics
+    return loss_func or seg_loss(dls, r),seg_metrics(dls) if metrics is None else metrics
 
 def _mask_recipes(): return [n for n in list_recipes() if isinstance(get_recipe(n), SegRecipe)]
 

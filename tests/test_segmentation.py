@@ -80,8 +80,8 @@ def test_pretrained(monkeypatch):
     assert torch.equal(m.encoder.conv_1.block.conv.weight, filled('encoder.conv_1.block.conv.weight', (32,3,3,3))) and m(image(32, 32, n=2))[1].shape[1] == 5
 
 # --- masks follow their images
-from fastai.vision.all import (DataBlock, FlipItem, IndexSplitter, IntToFloatTensor, ItemGetter, MaskBlock, PILImage, RandomResizedCrop, Resize, SegmentationDataLoaders,
-                               TransformBlock, aug_transforms, load_learner, resnet18, set_seed, xresnet18)
+from fastai.vision.all import (DataBlock, FlipItem, IndexSplitter, IntToFloatTensor, ItemGetter, MaskBlock, PILImage, RandomResizedCrop, Resize,
+                               TransformBlock, aug_transforms, load_learner, resnet18)
 from cvnets_nb.all import *
 from cvnets_nb.data.sized import AlbumentationsTfm, get_albumentations
 
@@ -136,14 +136,14 @@ def test_one_line_for_any_backbone(arch):
     assert all(np.isfinite(v) for v in learn.recorder.values[-1]) and learn.cost.totals['updates'] and len(learn.set.history) == 1
 
 def test_the_data_of_fastai():
-    "`MaskBlock` with names, and `SegmentationDataLoaders`, for which void is a class by name"
+    "`MaskBlock` with names, for which void is a class by name"
     items = scene_items(16, (32, 48))
     block = DataBlock((TransformBlock(type_tfms=PILImage.create, batch_tfms=IntToFloatTensor), MaskBlock([*map(str, range(11)), 'Void'])), get_x=ItemGetter(0),
                       get_y=lambda o: np.where(o[1] == 255, 11, o[1]).astype(np.uint8), splitter=IndexSplitter(range(12, 16)), item_tfms=Resize((32, 48)))
     dls = block.dataloaders(items, bs=4, num_workers=0)
     assert codes_of(dls)[1] == 11
     learn = fit(small(dls))
-    assert learn.loss_func.ignore_index == 11 if hasattr(learn.loss_func, 'ignore_index') else learn.loss_func.void == 11
+    assert learn.loss_func.void == 11
     assert learn.metrics[0].n == 12 and 0 <= float(learn.recorder.values[-1][2]) <= 1
 
 def test_a_constructor_is_fastais_unet():

@@ -6,14 +6,15 @@
 from __future__ import annotations
 import dataclasses, difflib, math, numbers
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 import yaml
 from fastcore.basics import patch
 from ..core import *
 
 # %% auto #0
-__all__ = ['Recipe', 'check_recipe', 'SegRecipe', 'check_seg_recipe', 'read_recipe', 'register_recipe', 'list_recipes',
-           'get_recipe']
+__all__ = ['Recipe', 'check_recipe', 'SegRecipe', 'check_seg_recipe', 'proportional', 'read_recipe', 'register_recipe',
+           'list_recipes', 'get_recipe']
 
 # %% ../../nbs/60_recipes.record.ipynb #a61adb0d
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ class Recipe:
     interpolation:str='bilinear' # 'bilinear' or 'bicubic'
     eval_resize:int=256 # Short side of validation images before `size` is cropped from the middle
     top1:float=None # Published ImageNet accuracy, in %
+    task = 'classification'      # no field: the class says it
     def __post_init__(self):
-        for k in ('archs','crop','rand_augment'):
-            if isinstance(getattr(self, k), list): object.__setattr__(self, k, tuple(getattr(self, k)))
+        for k in ('archs','crop','rand_augment','resize'):
+            if isinstance(getattr(self, k, None), list): object.__setattr__(self, k, tuple(getattr(self, k)))
         check_recipe(self)
 
 # %% ../../nbs/60_recipes.record.ipynb #a45cffa9
@@ -63,11 +65,13 @@ _one_of = dict(sampler=('ssc_fbs','msc_fbs','msc_vbs'), opt=('sgd','adamw'), int
 _shares = 'momentum','beta2','smoothing','ema','flip','erase','grow'
 _least = dict(wd=0, lr_min=0, lr_start=0, mixup=0, cutmix=0, warmup=0)
 
+def _refuse(r, k, what): raise ValueError(f"{k} must be {what}, got {getattr(r, k)!r}")
+
 def check_recipe(
     r:Recipe # As it was given
 ):
     "Refuse values that no training can have"
-    def no(k, what): raise ValueError(f"{k} must be {what}, got {getattr(r, k)!r}")
+    no = partial(_refuse, r)
     num = lambda v: isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v)
     for k,vs in _one_of.items():
         if getattr(r, k) not in vs: no(k, f"one of {', '.join(vs)}")
@@ -106,19 +110,18 @@ class SegRecipe(Recipe):
     output_stride:int=8 # How many times the backbone's last map is smaller than the image; None is the model's
     head_lr:float=1. # Learning rate of the head as a multiple of the backbone's
     miou:float=None # Published mean IoU, in %
+    task = 'segmentation'
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.resize, list): object.__setattr__(self, 'resize', tuple(self.resize))
         check_seg_recipe(self)
 
-Recipe.task,SegRecipe.task = 'classification','segmentation'
 _by_task = {c.task:c for c in (Recipe,SegRecipe)}
 
 def check_seg_recipe(
     r:SegRecipe # As it was given
 ):
     "Refuse values that no training on masks can have"
-    def no(k, what): raise ValueError(f"{k} must be {what}, got {getattr(r, k)!r}")
+    no = partial(_refuse, r)
     off = dict(crop=None, rand_augment=None, auto_augment=False, erase=0, mixup=0, cutmix=0)
     for k,v in off.items():
         if getattr(r, k) != v: no(k, f"{v} in a recipe for masks, which would not follow the image")
@@ -173,9 +176,13 @@ def scaled(self:Recipe,
     ema = self.ema and max(self.ema, min(self.ema/s, to.bs/to.n))
     return dataclasses.replace(to, lr=k*self.lr, lr_min=k*self.lr_min, lr_start=k*self.lr_start, warmup=round(s*self.warmup),
         ema=min(1., ema), eval_resize=max(to.size, round(self.eval_resize*to.size/self.size)),
-        **{f:_proportional(getattr(self, f), self.size, to.size) for f in ('min_size','max_size')})
+        **{f:proportional(getattr(self, f), self.size, to.size) for f in ('min_size','max_size')})
 
-def _proportional(v, old, new):
+def proportional(
+    v:int, # A side in pixels, or None
+    old:int, # The base's side that it was given for
+    new:int # Another base's side
+)->int: # None for None
     "A size of the sampler's at another base, on the samplers' own grid"
     if v is None or old == new: return v
     return nearest_multiple(v*new/old, default_divisor(new))
