@@ -312,10 +312,10 @@ def bench_masks(
     def small(im, mode):
         k = 1 if short is None else short/min(im.size)
         return np.asarray(im if k == 1 else im.resize([round(s*k) for s in im.size], mode))
+    masks = {f.stem.removesuffix('_P'):f for f in get_image_files(path/'labels')}
+    if lacks := [f.name for f in files if f.stem not in masks]: raise ValueError(f"{path/'labels'} has no mask of {lacks[0]} and {len(lacks)-1} more images")
     @lru_cache(None)
-    def items():
-        label = lambda f: path/'labels'/f'{f.stem}_P{f.suffix}'
-        return [[small(open_image(f), Image.Resampling.BILINEAR), small(open_mask(label(f)), Image.Resampling.NEAREST)] for f in files]
+    def items(): return [[small(open_image(f), Image.Resampling.BILINEAR), small(open_mask(masks[f.stem]), Image.Resampling.NEAREST)] for f in files]
     def data(seed, num_workers):
         return seg_dls(items(), codes, [i for i,f in enumerate(files) if f.name in valid], size, bs, ItemGetter(0), ItemGetter(1), num_workers=num_workers)
     return data
