@@ -127,17 +127,19 @@ class SegCrop(RandTransform):
     split_idx,order = None,1
     def __init__(self,
         size, # Of what it makes, an int or `(h, w)`
-        scale=(0.5,1.5), # Short side of the resized image over the crop's short side, drawn from this range; the papers' 256–768 at 512
+        scale=(0.5,1.5), # Short side of the resized image over the short side of `size`, drawn from this range; the papers' 256–768 at 512
         max_share:float=0.75, # Largest share of the labelled pixels that one class may have
         void:int=255, # Index that pads masks
         tries:int=10, # Places that are looked at
-        interpolation:str='bilinear' # 'bilinear' or 'bicubic', for images
+        interpolation:str='bilinear', # 'bilinear' or 'bicubic', for images
+        follow:bool=False # Does the scale follow a plan's size? As published it does not: a smaller crop is a smaller part, its things as large
     ):
         lo,hi = scale
         if not 0 < lo <= hi: raise ValueError(f"scale must be two numbers over 0, the smaller first, got {scale!r}")
         if not 0 < max_share <= 1: raise ValueError(f"max_share must be in (0, 1], got {max_share!r}")
         super().__init__()
-        self.size,self.scale,self.max_share,self.void,self.tries = as_size(size),(lo,hi),max_share,void,tries
+        self.size,self.scale,self.max_share,self.void,self.tries,self.follow = as_size(size),(lo,hi),max_share,void,tries,follow
+        self.base = self.size
         self.mode = getattr(Image.Resampling, interpolation.upper())
     def get_size(self): return self.size
     def set_size(self, hw): self.size = hw
@@ -147,7 +149,7 @@ class SegCrop(RandTransform):
         (w,h),(H,W) = ims[0].size,self.size
         self.whole = bool(split_idx)
         if self.whole: return
-        k = random.uniform(*self.scale)*min(H,W)/min(h,w)
+        k = random.uniform(*self.scale)*min((H,W) if self.follow else self.base)/min(h,w)
         self.new = max(1, round(h*k)),max(1, round(w*k))
         mask = next((o for o in ims if isinstance(o, PILMask)), None)
         for _ in range(self.tries if mask is not None and self.max_share < 1 else 1):
