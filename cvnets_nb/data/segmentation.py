@@ -132,7 +132,7 @@ class SegCrop(RandTransform):
         void:int=255, # Index that pads masks
         tries:int=10, # Places that are looked at
         interpolation:str='bilinear', # 'bilinear' or 'bicubic', for images
-        follow:bool=False # Does the scale follow a plan's size? As published it does not: a smaller crop is a smaller part, its things as large
+        follow:bool=True # Does the scale follow a plan's size? As published it does not: a smaller crop is a smaller part, its things as large
     ):
         lo,hi = scale
         if not 0 < lo <= hi: raise ValueError(f"scale must be two numbers over 0, the smaller first, got {scale!r}")
