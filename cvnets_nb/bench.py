@@ -401,12 +401,14 @@ def at_plateau(
 def shares(
     rows:list, # Rows of a comparison
     base:str, # Whose costs are 1
-    epochs:int # Budget
-):  # `DataFrame`, a row per arm, the cheapest first
+    epochs:int, # Budget
+    every:bool=False # Also the rows of other budgets, as shares of `base`'s costs at this one?
+):  # `DataFrame`, a row per arm, or per arm and budget, the cheapest first
     "Accuracy of each arm at a budget, and its costs as shares of `base`'s"
     import pandas as pd
-    s,cost = summary(rows).xs(epochs, level='epochs'),['seconds','updates','pixels','flops']
-    return pd.concat([s[['seeds',score_of(rows),'spread']], s[cost]/s.loc[base, cost].astype(float)], axis=1).sort_values('seconds')
+    s,cost = summary(rows),['seconds','updates','pixels','flops']
+    t = pd.concat([s[['seeds',score_of(rows),'spread']], s[cost]/s.loc[(base,epochs), cost].astype(float)], axis=1)
+    return (t if every else t.xs(epochs, level='epochs')).sort_values('seconds')
 
 # %% ../nbs/81_bench.ipynb #782a22fe
 def plot_frontier(
