@@ -313,7 +313,7 @@ def bench_masks(
         k = 1 if short is None else short/min(im.size)
         return np.asarray(im if k == 1 else im.resize([round(s*k) for s in im.size], mode))
     masks = {f.stem.removesuffix('_P'):f for f in get_image_files(path/'labels')}
-    if lacks := [f.name for f in files if f.stem not in masks]: raise ValueError(f"{path/'labels'} has no mask of {lacks[0]} and {len(lacks)-1} more images")
+    if lacks := [f.name for f in files if f.stem not in masks]: raise ValueError(f"{path/'labels'} has no mask of {lacks[0]}" + f" and {len(lacks)-1} more images"*(len(lacks) > 1))
     @lru_cache(None)
     def items(): return [[small(open_image(f), Image.Resampling.BILINEAR), small(open_mask(masks[f.stem]), Image.Resampling.NEAREST)] for f in files]
     def data(seed, num_workers):

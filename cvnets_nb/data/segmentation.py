@@ -91,13 +91,16 @@ def digit_scene(
     labels:np.ndarray, # (n,) 0 to 9
     size=(64,96), # `(h, w)` of the scene
     most:int=4, # Digits in it, at most
+    part:tuple=(1/3,3/4), # Smallest and largest height of a digit, as shares of the scene's short side
     void:int=255 # Index of the edges
 )->tuple: # `(image, mask)`, uint8 of (h,w,3) and (h,w)
     "A scene with one to `most` digits"
     h,w = size
+    smallest,largest = (int(min(h,w)*p) for p in part)
+    if not 0 < smallest < largest <= min(h,w): raise ValueError(f"part must be two shares of the short side, at least a pixel apart and at most 1, got {part!r} for {h}x{w}")
     im,mask = _clouds(rng, h, w),np.zeros((h,w), np.uint8)
     for i in rng.integers(len(images), size=rng.integers(1, most+1)):
-        s = int(rng.integers(min(h,w)//3, min(h,w)*3//4))
+        s = int(rng.integers(smallest, largest))
         y,x = int(rng.integers(0, h-s+1)),int(rng.integers(0, w-s+1))
         ink = np.asarray(Image.fromarray((images[i]*255/16).astype(np.uint8)).resize((s,s), Image.Resampling.BICUBIC), dtype=np.float32)/255
         color = rng.uniform(150, 255, 3)
@@ -112,14 +115,16 @@ def scene_items(
     n:int=400, # Scenes
     size=(64,96), # `(h, w)`
     valid:bool=False, # Of the digits that are held out?
-    seed:int=42 # Names them
+    seed:int=42, # Names them
+    most:int=4, # Digits in a scene, at most
+    part:tuple=(1/3,3/4) # Their heights, as in `digit_scene`
 )->L: # Of `[image, mask]`
     "Scenes of scikit-learn's digits, in memory"
     from sklearn.datasets import load_digits
     d = load_digits()
     ids = split_by_class(d.target, 0.2, seed)[int(valid)]
     rng = rng_for(seed, int(valid), 0x5CE)
-    return L([list(digit_scene(rng, d.images[ids], d.target[ids], as_size(size))) for _ in range(check_int('n', n))])
+    return L([list(digit_scene(rng, d.images[ids], d.target[ids], as_size(size), most, part)) for _ in range(check_int('n', n))])
 
 # %% ../../nbs/25_data.segmentation.ipynb #ed9b1db8
 class SegCrop(RandTransform):
@@ -224,12 +229,14 @@ def scenes(
     bs:int=16, # Batch size
     n:int=400, # Training scenes; a quarter as many to validate
     seed:int=42, # Names them
+    most:int=4, # Digits in a scene, at most
+    part:tuple=(1/3,3/4), # Their heights, as in `digit_scene`
     num_workers:int=0, # Worker processes; none, because the images are in memory
     path=None, # Where a `Learner` saves its files; the current folder
     **kwargs # Of `seg_dls`
 )->DataLoaders:
     "Scenes of handwritten digits with masks: 11 classes, and void"
-    items = scene_items(n, size, False, seed) + scene_items(max(1, n//4), size, True, seed)
+    items = scene_items(n, size, False, seed, most, part) + scene_items(max(1, n//4), size, True, seed, most, part)
     return seg_dls(items, SCENE_CODES, range(n, len(items)), size, bs, ItemGetter(0), ItemGetter(1), **{'flip':False, 'num_workers':num_workers, 'path':'.' if path is None else path, **kwargs})
 
 # %% ../../nbs/25_data.segmentation.ipynb #7c680547

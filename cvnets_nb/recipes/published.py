@@ -52,4 +52,4 @@ register_recipe(get_recipe('small_data').scaled(n=1000, epochs=160).replace(name
 
 # %% ../../nbs/61_recipes.published.ipynb #16ff9342
 register_recipe(SegRecipe('small_masks', n=400, epochs=40, bs=16, size=96, eval_resize=96, sampler='msc_vbs', min_size=64, max_size=96, n_scales=3, grow=.7,
-                          opt='adamw', beta2=.99, wd=.01, lr=3e-3, lr_min=3e-8, lr_start=1.2e-4, warmup=130, ema=0., resize=None))
+                          opt='adamw', beta2=.99, wd=.01, lr=5e-3, lr_min=5e-8, lr_start=2e-4, warmup=130, ema=0., resize=None))
