@@ -87,12 +87,14 @@ arms = {a.name:a for a in [
 class Clock(Callback):
     "Seconds of a fit without validation, which runs in the last epoch only"
     order = -100
-    def before_fit(self): self.seconds,self._from = 0.,time.perf_counter()
+    def before_fit(self): self._sum,self._from,self._trains = 0.,time.perf_counter(),False
+    def before_train(self): self._trains = True
     def before_validate(self):
-        self.seconds += time.perf_counter()-self._from
-        if self.epoch < self.n_epoch-1: raise CancelValidException
+        self._sum += time.perf_counter()-self._from
+        if self._trains and self.epoch < self.n_epoch-1: raise CancelValidException
     def after_validate(self): self._from = time.perf_counter()
-    def after_fit(self): self.seconds += time.perf_counter()-self._from
+    def after_fit(self):
+        if self._trains: self.seconds = self._sum + time.perf_counter()-self._from
 
 # %% ../nbs/81_bench.ipynb #480f1320
 def train_arm(
@@ -136,7 +138,7 @@ def accuracy_at(
     for s in sizes:
         new = dl.new(cls=TfmdDL, after_item=deepcopy(dl.after_item), after_batch=deepcopy(dl.after_batch))      # a plan's loader would set the size itself
         find_sized(new.after_item, new.after_batch, split_idx=1).set(s)
-        with learn.no_bar(), learn.no_logging(), learn.removed_cbs(Clock): preds,targs = learn.get_preds(dl=new)
+        with learn.no_bar(), learn.no_logging(): preds,targs = learn.get_preds(dl=new)
         out[s] = accuracy(preds, targs).item()
     return out
 
@@ -313,7 +315,7 @@ def bench_masks(
         k = 1 if short is None else short/min(im.size)
         return np.asarray(im if k == 1 else im.resize([round(s*k) for s in im.size], mode))
     masks = {f.stem.removesuffix('_P'):f for f in get_image_files(path/'labels')}
-    if lacks := [f.name for f in files if f.stem not in masks]: raise ValueError(f"{path/'labels'} has no mask of {lacks[0]}" + f" and {len(lacks)-1} more images"*(len(lacks) > 1))
+    if lacks := [f.name for f in files if f.stem not in masks]: raise ValueError(f"{path/'labels'} lacks the masks of {len(lacks)} of {len(files)} images, e.g. {lacks[0]}")
     @lru_cache(None)
     def items(): return [[small(open_image(f), Image.Resampling.BILINEAR), small(open_mask(masks[f.stem]), Image.Resampling.NEAREST)] for f in files]
     def data(seed, num_workers):

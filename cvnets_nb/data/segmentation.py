@@ -91,8 +91,8 @@ def digit_scene(
     labels:np.ndarray, # (n,) 0 to 9
     size=(64,96), # `(h, w)` of the scene
     most:int=4, # Digits in it, at most
-    part:tuple=(1/3,3/4), # Smallest and largest height of a digit, as shares of the scene's short side
-    void:int=255 # Index of the edges
+    void:int=255, # Index of the edges
+    part:tuple=(1/3,3/4) # Smallest and largest height of a digit, as shares of the scene's short side
 )->tuple: # `(image, mask)`, uint8 of (h,w,3) and (h,w)
     "A scene with one to `most` digits"
     h,w = size
@@ -124,7 +124,7 @@ def scene_items(
     d = load_digits()
     ids = split_by_class(d.target, 0.2, seed)[int(valid)]
     rng = rng_for(seed, int(valid), 0x5CE)
-    return L([list(digit_scene(rng, d.images[ids], d.target[ids], as_size(size), most, part)) for _ in range(check_int('n', n))])
+    return L([list(digit_scene(rng, d.images[ids], d.target[ids], as_size(size), most, part=part)) for _ in range(check_int('n', n))])
 
 # %% ../../nbs/25_data.segmentation.ipynb #ed9b1db8
 class SegCrop(RandTransform):
@@ -229,10 +229,10 @@ def scenes(
     bs:int=16, # Batch size
     n:int=400, # Training scenes; a quarter as many to validate
     seed:int=42, # Names them
-    most:int=4, # Digits in a scene, at most
-    part:tuple=(1/3,3/4), # Their heights, as in `digit_scene`
     num_workers:int=0, # Worker processes; none, because the images are in memory
     path=None, # Where a `Learner` saves its files; the current folder
+    most:int=4, # Digits in a scene, at most
+    part:tuple=(1/3,3/4), # Their heights, as in `digit_scene`
     **kwargs # Of `seg_dls`
 )->DataLoaders:
     "Scenes of handwritten digits with masks: 11 classes, and void"
