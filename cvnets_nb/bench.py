@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['arms', 'Arm', 'coarse', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
            'machine', 'made_on', 'run_rows', 'bench_data', 'bench_masks', 'frontier', 'score_of', 'summary', 'plateau',
-           'at_plateau', 'shares', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
+           'at_plateau', 'shares', 'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
@@ -411,6 +411,24 @@ def shares(
     s,cost = summary(rows),['seconds','updates','pixels','flops']
     t = pd.concat([s[['seeds',score_of(rows),'spread']], s[cost]/s.loc[(base,epochs), cost].astype(float)], axis=1)
     return (t if every else t.xs(epochs, level='epochs')).sort_values('seconds')
+
+# %% ../nbs/81_bench.ipynb #930a196c
+def gaps(
+    rows:list, # Rows of a comparison
+    base:str, # Arm that the others are set against
+    epochs:int # Its budget
+):  # `DataFrame`, a row per arm and budget
+    "Difference of each arm to `base`, over the seeds that both have: `points` in %, its standard `error`, and costs as shares of `base`'s"
+    import pandas as pd
+    score,by = score_of(rows),pd.DataFrame(rows).set_index('seed').groupby(['arm','epochs'])
+    if (base,epochs) not in by.groups: raise ValueError(f"no rows of {base!r} at {epochs} epochs; there are {', '.join(f'{a} at {e}' for a,e in by.groups)}")
+    ref,out = by.get_group((base,epochs)),{}
+    for k,d in by:
+        seeds = d.index.intersection(ref.index)
+        a,z = d.loc[seeds],ref.loc[seeds]
+        diff = 100*(a[score]-z[score])
+        out[k] = dict(seeds=len(seeds), points=diff.mean(), error=diff.sem(), **{c:a[c].mean()/z[c].mean() for c in ('seconds','updates','pixels','flops')})
+    return pd.DataFrame(out).T
 
 # %% ../nbs/81_bench.ipynb #782a22fe
 def plot_frontier(
