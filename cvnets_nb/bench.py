@@ -356,6 +356,8 @@ def frontier(
     return run_rows(table, todo, f, lanes, threads, budget_s)
 
 # %% ../nbs/81_bench.ipynb #0ca2d1d8
+_costs = ['seconds','updates','pixels','flops']
+
 def score_of(
     rows:list # Rows of a comparison
 )->str: # 'accuracy', or 'miou' for masks
@@ -368,7 +370,7 @@ def summary(
     "Mean and spread over the seeds of each arm and budget"
     import pandas as pd
     g,score = pd.DataFrame(rows).groupby(['arm','epochs']),score_of(rows)
-    cost = g[['seconds','updates','pixels','flops']].mean()
+    cost = g[_costs].mean()
     return pd.concat([g.size().rename('seeds'), g[score].mean(), g[score].std().rename('spread'), cost], axis=1)
 
 def plateau(
@@ -395,7 +397,7 @@ def at_plateau(
         good = s.loc[arm][s.loc[arm][score] >= ref[score]-tol]
         if not len(good): out[arm] = {}; continue
         b = good.loc[good['seconds'].idxmin()]
-        out[arm] = dict(epochs=int(b.name), seeds=int(b['seeds']), **{score:b[score]}, **{k:b[k]/ref[k] for k in ('seconds','updates','pixels','flops')})
+        out[arm] = dict(epochs=int(b.name), seeds=int(b['seeds']), **{score:b[score]}, **{k:b[k]/ref[k] for k in _costs})
         if speed: out[arm]['seconds_of_speed'] = b['seconds']/speed
     return pd.DataFrame(out).T
 
@@ -408,8 +410,8 @@ def shares(
 ):  # `DataFrame`, a row per arm, or per arm and budget, the cheapest first
     "Accuracy of each arm at a budget, and its costs as shares of `base`'s"
     import pandas as pd
-    s,cost = summary(rows),['seconds','updates','pixels','flops']
-    t = pd.concat([s[['seeds',score_of(rows),'spread']], s[cost]/s.loc[(base,epochs), cost].astype(float)], axis=1)
+    s = summary(rows)
+    t = pd.concat([s[['seeds',score_of(rows),'spread']], s[_costs]/s.loc[(base,epochs), _costs].astype(float)], axis=1)
     return (t if every else t.xs(epochs, level='epochs')).sort_values('seconds')
 
 # %% ../nbs/81_bench.ipynb #930a196c
@@ -427,7 +429,7 @@ def gaps(
         seeds = d.index.intersection(ref.index)
         a,z = d.loc[seeds],ref.loc[seeds]
         diff = 100*(a[score]-z[score])
-        out[k] = dict(seeds=len(seeds), points=diff.mean(), error=diff.sem(), **{c:a[c].mean()/z[c].mean() for c in ('seconds','updates','pixels','flops')})
+        out[k] = dict(seeds=len(seeds), points=diff.mean(), error=diff.sem(), **(a[_costs].mean()/z[_costs].mean()))
     return pd.DataFrame(out).T
 
 # %% ../nbs/81_bench.ipynb #782a22fe
