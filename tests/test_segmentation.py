@@ -163,7 +163,11 @@ def test_exported_it_predicts(tmp_path):
     learn.export(tmp_path/'m.pkl')
     again = load_learner(tmp_path/'m.pkl')
     got = again.predict(im)
-    assert torch.equal(got[1], want[1]) and codes_of(again.dls) == codes_of(learn.dls) and again.set.counts is None
+    # a loaded model's weights lie in memory otherwise, so sums differ in their last digit: classes agree wherever two are not that close
+    assert torch.allclose(got[2], want[2], rtol=0, atol=1e-6) and torch.equal(got[1], got[2].argmax(0))
+    first, second = want[2].topk(2, dim=0).values
+    assert ((got[1] == want[1]) | (first - second < 2e-6)).all()
+    assert codes_of(again.dls) == codes_of(learn.dls) and again.set.counts is None
 
 def test_what_a_learner_does_still_works():
     dls = scenes((32, 48), bs=8, n=16)
