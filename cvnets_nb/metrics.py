@@ -36,8 +36,7 @@ class PixelConfusion:
         targ:Tensor # (b,h,w) classes
     ):
         "Count a batch"
-        pred = pred[0] if isinstance(pred, (tuple,list)) else pred
-        p,t = pred.detach().as_subclass(Tensor),targ.detach().as_subclass(Tensor).long()
+        p,t = first_of(pred).detach().as_subclass(Tensor),targ.detach().as_subclass(Tensor).long()
         self.cm = self.cm.to(t.device)
         self.cm.update(p.argmax(1) if p.ndim == 4 else p, t)
     @property

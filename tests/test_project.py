@@ -1,5 +1,5 @@
 "What holds the project together: rooms that import downwards only, notebooks that explain and test what they export, pages that agree."
-import ast, builtins, configparser, dataclasses, importlib, importlib.util, inspect, json, posixpath, re, subprocess, sys, sysconfig
+import ast, builtins, configparser, dataclasses, importlib, importlib.util, inspect, json, posixpath, random, re, subprocess, sys, sysconfig
 from functools import lru_cache
 from pathlib import Path
 import pytest, yaml
@@ -223,3 +223,6 @@ def test_nothing_knows_this_machine():
              "a registry's host": r'py[p]i\.(org|io)|pytho[n]hosted|npmj[s]\.|anacond[a]\.org|pytorc[h]\.org/whl'}
     bad = [f'{f}: {why}: {m[0]}' for f, s in tracked() for why, r in rules.items() if (m := re.search(r, s))]
     assert not bad, '\n'.join(bad)
+
+def test_every_test_begins_with_the_same_random_numbers():
+    assert random.random() == random.Random(0).random()

@@ -13,7 +13,7 @@ import numpy as np, torch
 from PIL import Image
 from torch import Tensor
 from fastcore.basics import patch
-from ..core import check_int, rng_for
+from ..core import check_int, first_of, rng_for
 from .plan import *
 
 # %% ../../nbs/41_callback.set.ipynb #1c9836d3
@@ -58,7 +58,7 @@ def passes(
     void:int=-100 # Class of pixels that nobody labelled
 )->Tensor: # (n,) bool
     "Does each sample pass the check?"
-    pred = pred[0] if isinstance(pred, (tuple,list)) else pred
+    pred = first_of(pred)
     return is_sure(pred, targ, threshold) if pred.ndim == 2 else sure_share(pred, targ, threshold, void) >= share
 
 # %% ../../nbs/41_callback.set.ipynb #d67b4602
@@ -249,7 +249,7 @@ def after_loss(self:SET):
 
 @patch
 def _passes(self:SET, pred, targ, ids):
-    first = pred[0] if isinstance(pred, (tuple,list)) and len(pred) else pred
+    first = first_of(pred)
     if not isinstance(first, Tensor) or (first.ndim, targ.ndim) not in ((2,1),(4,3)) or len(first) != len(ids): raise ValueError(
         f"SET needs class scores for each image or each of its pixels, got {_say(first)} and a target of shape {tuple(targ.shape)} for {len(ids)} images; "
         "train this task without SET")

@@ -126,8 +126,7 @@ def _scores(learn, dl):
     model.eval()
     try:
         for b in dl:
-            pred = model(*b[:learn.dls.n_inp])
-            yield (pred[0] if isinstance(pred, (tuple,list)) else pred),b
+            yield first_of(model(*b[:learn.dls.n_inp])),b
     finally: model.train(was)
 
 def original_confusion(
