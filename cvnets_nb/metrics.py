@@ -44,7 +44,14 @@ class PixelConfusion:
     @property
     def iou(self): return iou_of(self.matrix)
     @property
-    def miou(self): return float(np.nanmean(self.iou))
+    def miou(self):
+        "Mean IoU over the classes that occur, `n_seen` of them"
+        iou = self.iou
+        return float(np.nanmean(iou)) if not np.isnan(iou).all() else float('nan')
+    @property
+    def n_seen(self):
+        "Classes that occur in the truth, without void"
+        return int((self.matrix.sum(1) > 0).sum())
     @property
     def pixel_acc(self):
         m = self.matrix

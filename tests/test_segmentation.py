@@ -178,7 +178,7 @@ def test_what_a_learner_does_still_works():
     assert torch.equal(targs, torch.cat([y for _, y in dls.valid]).as_subclass(torch.Tensor).cpu())
     with learn.no_bar(): learn.lr_find(num_it=5, show_plot=False)
     learn.show_results(max_n=2)
-    assert set(learn.validate_original()) == {'miou', 'pixel_acc'}
+    assert set(learn.validate_original()) == {'miou', 'classes', 'pixel_acc'}
 
 def test_from_weights_the_head_is_trained_first(monkeypatch):
     from cvnets_nb.models import weights as W

@@ -21,9 +21,10 @@ def has_plan(
     return hasattr(type(dl), 'set_epoch')
 
 def whole_dl(
-    dl # A loader or one process's share of it
+    dl # A loader, one process's share of it, or one pass over it
 ): # The loader itself
-    "The loader behind a process's share"
+    "The loader behind a pass or a process's share"
+    if hasattr(type(dl), 'whole'): return dl.whole
     dist = sys.modules.get('fastai.distributed')   # importing it wants accelerate; nobody wrapped a loader before it was imported
     return dl.dl if dist and isinstance(dl, dist.DistributedDL) else dl
 
@@ -37,14 +38,14 @@ def share_plan(
 
 # %% ../../nbs/40_callback.plan.ipynb #42e0e2cf
 class PlanCallback(Callback):
-    "Pin the loader's plan to `learn.epoch` and put each step's ids in `learn.sample_ids`"
+    "Read the loader by the plan of `learn.epoch` and put each step's ids in `learn.sample_ids`"
     order,run_valid = 12,False   # just after `DistributedTrainer`, 11, which wraps the loaders
     def before_fit(self):
         self.learn.dls.loaders = [share_plan(dl) for dl in self.learn.dls.loaders]
-        self._put(None)
-    def before_epoch(self):
-        if has_plan(self.dls.train): self.dls.train.set_epoch(self.learn.epoch)
-    def before_train(self): self.learn.dl = share_plan(self.learn.dl)
+        self._put(None), self._choose(None)
+    def before_train(self):
+        dl = share_plan(self.learn.dl)
+        self.learn.dl = dl.at(self.learn.epoch, self.learn.chosen_ids) if has_plan(dl) else dl
     def before_batch(self):
         step = self.learn.epoch,self.learn.iter
         if self.learn.plan_step == step: return     # another one has put them, and a third may have chosen of them since
@@ -53,9 +54,11 @@ class PlanCallback(Callback):
         self.learn.dl = share_plan(self.learn.dl)
         self._put(None)
     def after_fit(self):
-        "Let the loader count for itself again; no ids stay behind"
-        if has_plan(self.dls.train): self.dls.train.set_epoch(None)
-        self._put(None)
+        "No ids stay behind"
+        self._put(None), self._choose(None)
+    def _choose(self, ids=None):
+        "Who is in the coming pass; None for all"
+        self.learn.chosen_ids = ids
     def _put(self, it, step=None): self.learn.plan_step,self.learn.sample_ids,self.learn.n_real = step,*((it.ids,it.n_real) if it else (None,None))
 
 # %% ../../nbs/40_callback.plan.ipynb #3e024921
@@ -64,7 +67,6 @@ class Selection(PlanCallback):
     def _watched(self, plan=True, mixed=False):
         "Is this a fit of training data? Refuses what it cannot work with: no plan, mixed targets"
         dl,nm = self.dls.train,type(self).__name__
-        if has_plan(dl): dl.set_active(None)
         if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds') or getattr(whole_dl(dl), 'n', 1) == 0: return False   # an exported Learner has no data
         if plan and not has_plan(dl): raise ValueError(f"{nm} chooses the samples of the next plan, and this training loader ({type(dl).__name__}) has none: "
                                                        "make it plan-driven first, dls = dls.with_plan(MScVBS(size=..., bs=...))")

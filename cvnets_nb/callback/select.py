@@ -82,12 +82,11 @@ def before_fit(self:InfoBatch):
 
 @patch
 def before_epoch(self:InfoBatch):
-    PlanCallback.before_epoch(self)
     st,dl = self._st,self.dls.train
     if not st.on: return
     everyone = self.learn.epoch >= math.floor(self.until*self.learn.n_epoch + 1e-9)
     ids,st.weights = (None,None) if everyone else infobatch_choose(st.scores, self.ratio, rng_for(dl.seed, st.epochs, 0x1B))
-    dl.set_active(None if ids is None or len(ids) == len(st.scores) else ids)
+    self._choose(None if ids is None or len(ids) == len(st.scores) else ids)
     st.ids,st.losses = [],[]
 
 @patch
@@ -108,11 +107,6 @@ def after_train(self:InfoBatch):
     st.scores[ids] = losses
     st.epochs += 1
     st.history.append(dict(epoch=st.epochs-1, active=len(np.unique(ids)), mean_loss=float(st.scores[np.isfinite(st.scores)].mean())))
-
-@patch
-def after_fit(self:InfoBatch):
-    self.dls.train.set_active(None) if has_plan(self.dls.train) else None
-    PlanCallback.after_fit(self)
 
 # %% ../../nbs/47_callback.select.ipynb #2595ea77
 @patch

@@ -43,11 +43,16 @@ def sure_share(
     seen,sure = count(real),count(real & (top == t) & (conf >= threshold))
     return (sure/seen.clamp(min=1)).sum(1)/(seen > 0).sum(1).clamp(min=1)
 
+def _inside(loss_func):
+    "A loss, and the one that it wraps: fastai's call it `func`, ours `loss`"
+    own = [getattr(loss_func, k) for k in ('func','loss') if hasattr(loss_func, k)]
+    return [loss_func, *(o for f in own for o in _inside(f))]
+
 def void_of(
     loss_func # Any loss function
 )->int: # torch's -100 where it has none
     "The class that a loss leaves out"
-    vs = (getattr(o, nm, None) for o in (loss_func, getattr(loss_func, 'func', None)) for nm in ('void','ignore_index'))
+    vs = (getattr(o, nm, None) for o in _inside(loss_func) for nm in ('void','ignore_index'))
     return next((v for v in vs if isinstance(v, int)), -100)
 
 def passes(
@@ -127,7 +132,7 @@ def smoothing_of(
     loss_func # Any loss function
 )->float: # ε, 0 where there is none
     "The label smoothing of a loss function"
-    for o in (loss_func, getattr(loss_func, 'func', None)):
+    for o in _inside(loss_func):
         kw = getattr(o, 'keywords', {})
         for nm in ('label_smoothing', 'eps', 'smoothing'):
             v = kw.get(nm, getattr(o, nm, None))
@@ -227,12 +232,11 @@ def _check_threshold(self:SET):
 # %% ../../nbs/41_callback.set.ipynb #e51527fa
 @patch
 def before_epoch(self:SET):
-    PlanCallback.before_epoch(self)
-    st,dl = self._st,self.dls.train
+    st = self._st
     if not st.on: return
     everyone = st.active is None or self.learn.epoch >= self.cfg.all_from(self.learn.n_epoch)
     st.planned = np.arange(len(st.counts)) if everyone else st.active
-    dl.set_active(None if len(st.planned) == len(st.counts) else st.planned)
+    self._choose(None if len(st.planned) == len(st.counts) else st.planned)
 
 @patch
 def before_train(self:SET):
@@ -299,11 +303,6 @@ def after_train(self:SET):
     st.history.append(dict(epoch=st.epochs-1, active=len(st.planned), easy=int(easy.sum()), rechecked=len(again),
                            back=int((was_easy & ~easy).sum())))
     st.ids,st.oks = [],[]
-
-@patch
-def after_fit(self:SET):
-    if has_plan(self.dls.train): self.dls.train.set_active(None)
-    PlanCallback.after_fit(self)
 
 # %% ../../nbs/41_callback.set.ipynb #246aecc6
 @patch(as_prop=True)

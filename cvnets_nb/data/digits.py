@@ -7,13 +7,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 from fastcore.foundation import L
-from fasttransform import Transform
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter
 from fastai.vision.augment import RandomResizedCrop
-from fastai.vision.core import PILImage
 from ..core import as_size, check_int, rng_for
+from .image import OpenImage, open_image
 
 # %% auto #0
 __all__ = ['split_by_class', 'digit_items', 'digits']
@@ -43,9 +42,6 @@ def digit_items()->L: # Of `[array, label]`: 32×32 `uint8`, and an int from 0 t
     big = lambda a: np.array(Image.fromarray((a*255/16).round().astype(np.uint8)).resize((32,32), Image.Resampling.BICUBIC))
     return L([big(a), int(y)] for a,y in zip(d.images, d.target))    # lists: fastai would take a tuple apart
 
-class _DigitImage(Transform):       # a class, because a transform made of a function cannot be pickled under every plum that fastai 2.8.7 admits
-    def encodes(self, a:np.ndarray): return PILImage(Image.fromarray(a).convert('RGB'))
-
 # %% ../../nbs/23_data.digits.ipynb #7746ef66
 def digits(
     size=32, # Of the images, an int or `(h, w)`; 32 is what they are enlarged to
@@ -61,6 +57,6 @@ def digits(
     items = digit_items()
     _,valid = split_by_class([o[1] for o in items], valid_pct, seed)
     if item_tfms is None: item_tfms = RandomResizedCrop(as_size(size), min_scale=0.7, ratio=(0.9,1.1), val_xtra=0)
-    block = DataBlock((TransformBlock(type_tfms=_DigitImage, batch_tfms=IntToFloatTensor), CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1),
+    block = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1),
                       splitter=IndexSplitter(valid), item_tfms=item_tfms, batch_tfms=batch_tfms)
     return block.dataloaders(items, bs=check_int('bs', bs), num_workers=check_int('num_workers', num_workers, lo=0), path='.' if path is None else path)

@@ -6,6 +6,7 @@
 __all__ = ['undeal', 'PlanDDL']
 
 # %% ../../nbs/22_data.distrib.ipynb #889b7cac
+from copy import copy
 import numpy as np, torch
 import torch.distributed as dist
 from torch import Tensor
@@ -42,6 +43,14 @@ class PlanDDL(DistributedDL):
     def set_epoch(self, epoch): self.dl.set_epoch(epoch)
     def set_active(self, ids): self.dl.set_active(ids)
     def recheck(self, ids): return self.dl.recheck(ids)
+    def at(self, epoch, ids=None):
+        one = self.dl.at(epoch, ids)
+        if one is self.dl: return self
+        res = copy(self)
+        res.dl = one
+        return res
+    @property
+    def whole(self): return self.dl.whole
     def __getattr__(self, k):
         if k in ('plan','sampler','seed','epoch','active','base','subset','world'): return getattr(self.dl, k)
         return super().__getattr__(k)

@@ -4,57 +4,70 @@
 
 # %% ../../nbs/24_data.folder.ipynb #1326cf3b
 from __future__ import annotations
-import io, os
-from concurrent.futures import ThreadPoolExecutor
+import os, warnings
 from pathlib import Path
-from PIL import Image
+from typing import NamedTuple
 from fastcore.foundation import L
+from fasttransform import Transform
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, get_image_files
 from fastai.vision.augment import FlipItem, RandomResizedCrop
-from fastai.vision.core import PILImage
 from ..core import as_size, check_int
 from .digits import split_by_class
+from .image import OpenImage, check_images, open_image
 
 # %% auto #0
-__all__ = ['check_images', 'open_image', 'folder_dls']
+__all__ = ['train_names', 'valid_names', 'Splits', 'folder_splits', 'FolderClass', 'folder_dls']
 
-# %% ../../nbs/24_data.folder.ipynb #9afb5736
-def _why_bad(f):
-    "What is wrong with the image file `f`, or `None`"
-    try:
-        with Image.open(f) as im: fmt = im.format; im.verify()
-        if fmt == 'PNG': return None                       # verify() has checked every block
-        with open(f, 'rb') as o:
-            o.seek(-min(4096, os.fstat(o.fileno()).st_size), io.SEEK_END)
-            if fmt in ('JPEG','MPO') and b'\xff\xd9' in o.read(): return None
-        with Image.open(f) as im: im.load()
-    except Exception as e: return f'{type(e).__name__}: {e}'
+# %% ../../nbs/24_data.folder.ipynb #26982e15
+train_names = 'train','training','trn'
+valid_names = 'valid','validation','val','dev','eval','evaluation','test','testing','tst'
 
-def check_images(
-    files, # Paths of image files
-    n_threads:int=16 # Reading is mostly waiting for the disk
-)->list: # Of `(path, reason)`, in the order of `files`; empty when all is well
-    "The image files that cannot be read, and why"
-    with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex: return [(f,why) for f,why in zip(files, ex.map(_why_bad, files)) if why]
+class Splits(NamedTuple):
+    "The folders that hold class folders"
+    train:Path # Of training, or of everything
+    valid:Path=None # Of validation; None draws it from the other
+    left:tuple=() # Folders that are not used
+    def __str__(self):
+        say = 'validation is drawn from it' if self.valid is None else f'{self.valid.name}/ to validate'
+        return f"{self.train.name}/ to train, {say}" + (f"; {', '.join(f'{o.name}/' for o in self.left)} not used" if self.left else '')
 
-# %% ../../nbs/24_data.folder.ipynb #d5eddd8d
-def open_image(
-    o # A path, or anything else that `PILImage.create` takes
-)->PILImage:
-    "Open an image; an error names the file"
-    try: return PILImage.create(o)
-    except (OSError, SyntaxError, ValueError) as e:
-        what = o if isinstance(o, (str,Path)) else f'a {type(o).__name__}'
-        raise OSError(f"cannot read the image {what}: {e}; mend or delete it (check_images finds all such files)") from e
+def _folders(d): return sorted(o for o in d.iterdir() if o.is_dir() and not o.name.startswith('.'))
+def _first(names, subs): return next((subs[nm] for nm in names if nm in subs), None)
 
-# %% ../../nbs/24_data.folder.ipynb #b067893a
-def _roots(path):
-    "The folders that hold class folders: `[path]`, or those of training and validation"
-    train,others = path/'train',[path/o for o in ('valid','val','test') if (path/o).is_dir()]
-    split = train.is_dir() and others and any(o.is_dir() for o in train.iterdir())
-    return [train, others[0]] if split else [path]
+def _refuse_splits(path, found):
+    "Folders that hold the same sub-folders are not classes"
+    inner = {o:[s.name for s in _folders(o)] for o in found}
+    subs = list(inner.values())
+    if len(found) > 1 and subs[0] and all(set(s) == set(subs[0]) for s in subs): raise ValueError(
+        f"{', '.join(o.name for o in found[:3])} in {path} all hold the same folders ({', '.join(subs[0][:3])}), as splits do and classes do not: "
+        f"say which is which, train={found[0].name!r}, valid={found[1].name!r}; if they are the classes, say train='.'")
+
+# %% ../../nbs/24_data.folder.ipynb #e0db22c0
+def folder_splits(
+    path, # A folder of class folders, or of splits with class folders in each
+    train:str=None, # Name of the folder to train on; '.' says that the class folders lie in `path` itself; None looks for the usual names
+    valid:str=None # Name of the folder to validate on; with `train` alone, validation is drawn from it
+)->Splits:
+    "Which folders hold the classes, by the usual names of splits or by those given"
+    path = Path(path)
+    if not path.is_dir(): raise ValueError(f"path must be a folder of class folders, and {path} {'is a file' if path.exists() else 'does not exist'}")
+    found = _folders(path)
+    if valid is not None and train is None: raise ValueError(f"valid={valid!r} needs train=, the name of the folder to train on ({', '.join(o.name for o in found[:5])})")
+    if train is not None:
+        given = [path/o for o in (train,valid) if o is not None]
+        if lacks := [o for o in given if not o.is_dir()]: raise ValueError(f"there is no folder {lacks[0]}; {path} holds {', '.join(o.name for o in found[:5]) or 'no folder'}")
+        return Splits(*given, **({} if train == '.' or valid is None else dict(left=tuple(o for o in found if o not in given))))
+    subs = {o.name.lower():o for o in found}
+    deep = {k:o for k,o in subs.items() if _folders(o)}
+    tr,va = _first(train_names, deep),_first(valid_names, deep)
+    other = [o for k,o in deep.items() if k not in train_names + valid_names]
+    if tr is None or other and va is None: _refuse_splits(path, found)
+    if tr is None: return Splits(path)
+    if other and va is None: raise ValueError(f"{tr.name}/ in {path} looks like a split, and no name tells what {other[0].name}/ is: "
+                                              f"say train={tr.name!r}, with valid= if that is to validate; if they are classes, say train='.'")
+    return Splits(tr, va, tuple(o for o in found if o not in (tr,va)))
 
 def _class_of(f, root): return f.relative_to(root).parts[0]
 
@@ -69,25 +82,55 @@ def _scan(root):
     return files,names
 
 # %% ../../nbs/24_data.folder.ipynb #2030217f
-def _class_split(path, valid_pct, seed):
-    "`(files, names, valid)`: every image of a folder, its class, and the positions of the validation set"
-    if not path.is_dir(): raise ValueError(f"path must be a folder of class folders, and {path} {'is a file' if path.exists() else 'does not exist'}")
-    (files,names),*given = [_scan(r) for r in _roots(path)]
+def _say_bad(bad, n): return (f"{len(bad)} of {n} images cannot be read: " + '; '.join(f'{f} ({why})' for f,why in bad[:5]) +
+                              ("; ..." if len(bad) > 5 else ''))
+
+def _readable(scans, skip):
+    "`scans` without the files that cannot be read; refuses them unless `skip`"
+    n,bad = sum(len(f) for f,_ in scans),check_images([f for fs,_ in scans for f in fs])
+    if not bad: return scans
+    if not skip: raise ValueError(_say_bad(bad, n) + ". Mend or delete them (check_images(get_image_files(path)) lists all), or leave them out, skip=True")
+    warnings.warn(_say_bad(bad, n) + '; they are left out')
+    out,res = {f for f,_ in bad},[]
+    for fs,names in scans:
+        kept = [(f,nm) for f,nm in zip(fs, names) if f not in out]
+        if gone := sorted(set(names) - {nm for _,nm in kept}): raise ValueError(f"no image of class {gone[0]!r} can be read; mend them or take the class away")
+        res.append((L(f for f,_ in kept), [nm for _,nm in kept]))
+    return res
+
+def _class_split(splits, valid_pct, seed, verify=False, skip=False):
+    "`(files, names, valid)`: every image of the folders, its class, and the positions of the validation set"
+    scans = [_scan(r) for r in splits[:2] if r is not None]
+    if verify: scans = _readable(scans, skip)
+    (files,names),*given = scans
     if not given: return files, names, split_by_class(names, valid_pct, seed)[1]
     vfiles,vnames = given[0]
     if odd := sorted(set(names) ^ set(vnames)): raise ValueError(
-        f"class {odd[0]!r} is in {'training' if odd[0] in names else 'validation'} only ({len(odd)} such classes in {path}); "
+        f"class {odd[0]!r} is in {splits.train.name if odd[0] in names else splits.valid.name}/ only ({len(odd)} such classes in {splits.train.parent}); "
         "add its images to the other split or take the folder away")
     return files+vfiles, names+vnames, list(range(len(files), len(files)+len(vfiles)))
 
 # %% ../../nbs/24_data.folder.ipynb #0ce92ce1
-class _ClassName:
-    "The class of a file: the name of the folder that it, or a parent of it, has in one of `roots`"
-    def __init__(self, roots): self.roots = roots
-    def __call__(self, f): return next(_class_of(f, r) for r in self.roots if f.is_relative_to(r))
+class FolderClass(Transform):
+    "The class of a file: the folder that holds it in the collection; elsewhere, the nearest folder that has the name of a class"
+    input_types = str, Path
+    def __init__(self,
+        roots, # Folders that hold the class folders
+        names # Of all classes
+    ):
+        super().__init__()
+        self.roots,self.names = [Path(os.path.abspath(r)) for r in roots],frozenset(names)
+    def encodes(self, f)->str:
+        f = Path(os.path.abspath(f))
+        own = next((_class_of(f, r) for r in self.roots if f.is_relative_to(r) and f.parent != r), None)
+        name = own or next((o.name for o in f.parents if o.name in self.names), f.parent.name)
+        if name not in self.names: raise ValueError(
+            f"{f} is of class {name!r}, which the training did not have; its classes are {', '.join(sorted(self.names))}")
+        return name
 
+# %% ../../nbs/24_data.folder.ipynb #b269b5ed
 def folder_dls(
-    path, # A folder of class folders, or of `train/` and `valid/` (or `val/`, `test/`) with class folders in each
+    path, # A folder of class folders, or of `train/` and `valid/`, or what else splits are called, with class folders in each
     size=224, # Of the images, an int or `(h, w)`
     bs:int=64, # Batch size
     valid_pct:float=0.2, # Share of each class held out, where the folder has no split of its own
@@ -96,16 +139,17 @@ def folder_dls(
     batch_tfms=None, # After the batch is made
     num_workers:int=None, # Worker processes; fastai's default is one a core, 16 at most
     flip:bool=True, # Mirror half of the training images; not for text, digits, or left and right hands
-    verify:bool=True # Look for files that cannot be read; costs a read of each file's ends
+    verify:bool=True, # Decode every image first, to find those that cannot be read? Once: what was found good is remembered
+    skip:bool=False, # Leave out what cannot be read, with a warning that names it, in place of refusing?
+    train:str=None, # Name of the folder to train on, where it is no usual one; '.' says that the class folders lie in `path` itself
+    valid:str=None # Name of the folder to validate on
 )->DataLoaders:
     "`DataLoaders` of a folder of images, checked first"
-    path = Path(path)
-    files,names,valid = _class_split(path, valid_pct, seed)
-    if verify and (bad := check_images(files)):
-        raise ValueError(f"{len(bad)} of {len(files)} images cannot be read: " + '; '.join(f'{f} ({why})' for f,why in bad[:5]) +
-                         ("; ..." if len(bad)>5 else '') + ". Mend or delete them (check_images(get_image_files(path)) lists all)")
+    splits = folder_splits(path, train, valid)
+    files,names,valid = _class_split(splits, valid_pct, seed, verify, skip)
     if item_tfms is None: item_tfms = [RandomResizedCrop(as_size(size), min_scale=0.5)] + [FlipItem()]*flip
-    block = DataBlock((TransformBlock(type_tfms=open_image, batch_tfms=IntToFloatTensor), CategoryBlock), get_y=_ClassName(_roots(path)),
+    block = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), CategoryBlock),
+                      get_y=FolderClass([r for r in splits[:2] if r is not None], names),
                       splitter=IndexSplitter(valid), item_tfms=item_tfms, batch_tfms=batch_tfms)
     small = len(files)-len(valid) < check_int('bs', bs)    # fastai would drop the only batch
-    return block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=path, **(dict(drop_last=False) if small else {}))
+    return block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=Path(path), **(dict(drop_last=False) if small else {}))

@@ -8,9 +8,12 @@ import random
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 from PIL import Image
+from torch import Tensor
 from fastcore.basics import patch
 from fastcore.foundation import L
+from fasttransform import Transform
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter
@@ -18,11 +21,12 @@ from fastai.vision.core import AddMaskCodes, PILImage, PILMask
 from fastai.vision.augment import FlipItem, RandTransform
 from ..core import *
 from .digits import split_by_class
-from .folder import open_image
+from .image import OpenImage, _opened, _say
 
 # %% auto #0
-__all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'SegBlock', 'codes_of', 'digit_scene', 'scene_items', 'SegCrop',
-           'SegRotate', 'seg_dls', 'scenes', 'mask_fault', 'check_masks']
+__all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_of', 'digit_scene',
+           'scene_items', 'SegCrop', 'SegRotate', 'seg_dls', 'scenes', 'mask_fault', 'MaskSurvey', 'survey_masks',
+           'check_masks', 'missing_classes']
 
 # %% ../../nbs/25_data.segmentation.ipynb #7615f249
 _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
@@ -30,52 +34,79 @@ _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
 class MaskCodes(AddMaskCodes):
     "The names of a mask's classes, and which index stands for void"
     def __init__(self,
-        codes, # Names by index
+        codes, # Names by index: a list, an array, whatever can be listed
         void=None # Name or index of void; None looks for a name such as 'Void' and else takes 255
     ):
-        super().__init__(list(codes))
+        super().__init__([str(c) for c in codes])
         self.void = void_index(self.codes, void)
+        self.guessed = void is None and self.void >= len(self.codes)      # nobody said what 255 is
 
 def void_index(
     codes, # Names by index, or None
     void=None # Name or index; None looks for a name such as 'Void' and else takes 255
 )->int:
     "The index of pixels that nobody labelled"
-    names = [str(c).lower() for c in codes or ()]
+    codes = [] if codes is None else list(codes)
+    names = [str(c).lower() for c in codes]
     if void is None: return next((names.index(n) for n in _void_names if n in names), 255)
     if isinstance(void, str):
-        if void.lower() not in names: raise ValueError(f"void {void!r} is no class of {', '.join(map(str, codes or ()))}; give one of them, or an index such as 255")
+        if void.lower() not in names: raise ValueError(f"void {void!r} is no class of {', '.join(map(str, codes))}; give one of them, or an index such as 255")
         return names.index(void.lower())
     return check_int('void', void, 0)
 
 # %% ../../nbs/25_data.segmentation.ipynb #f1ed5c4e
+def _indices(o, binary):
+    "Indices of whatever `o` is"
+    if isinstance(o, Tensor): o = o.detach().cpu().numpy()
+    if isinstance(o, np.ndarray):
+        if o.ndim == 3 and 1 in (o.shape[0],o.shape[-1]): o = o.squeeze(0 if o.shape[0] == 1 else -1)
+        if o.ndim != 2 or o.dtype.kind not in 'bui' or o.size and not 0 <= o.min() <= o.max() <= 255: raise ValueError(
+            f"it is {o.dtype} of shape {o.shape}, and a mask has one index from 0 to 255 per pixel")
+        return o > 127 if binary and o.dtype != bool else o
+    im = _opened(o)
+    if binary: return np.asarray(im.convert('L')) > 127
+    if im.mode not in ('L','P','1'): raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel; if it is black and white, say binary=True")
+    return np.array(im)                  # a palette's indices, not its colours' brightness
+
 def open_mask(
-    o # A path, an array, or anything else that `PILMask.create` takes
+    o, # A path, bytes, an open file, an array, a tensor or an image
+    binary:bool=False # Is it black and white, for classes 0 and 1?
 )->PILMask:
     "Open a mask whose pixel values are indices; an error names the file"
-    try:
-        if isinstance(o, (str,Path)):
-            with Image.open(o) as im:
-                if im.mode == 'P': return PILMask(Image.fromarray(np.array(im)))      # a palette's indices, not its colours' brightness
-                if im.mode not in ('L','1'): raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel")
-        return PILMask.create(o)
-    except (OSError, SyntaxError, ValueError) as e:
-        raise OSError(f"cannot read the mask {o if isinstance(o, (str,Path)) else type(o).__name__}: {e}") from e
+    try: return PILMask(Image.fromarray(_indices(o, binary).astype(np.uint8)))
+    except Exception as e: raise OSError(f"cannot read the mask {_say(o)}: {e}") from e
 
+class OpenMaskIndices(Transform):
+    "`open_mask` as the first transform of a mask block"
+    input_types = OpenImage.input_types
+    def __init__(self,
+        binary:bool=False # Are the masks black and white, for classes 0 and 1?
+    ):
+        super().__init__()
+        self.binary = binary
+    def encodes(self, o)->PILMask: return open_mask(o, self.binary)
+
+# %% ../../nbs/25_data.segmentation.ipynb #a0730572
 def SegBlock(
     codes, # Names of the classes by index
-    void=None # Name or index of void; None looks for a name such as 'Void' and else takes 255
+    void=None, # Name or index of void; None looks for a name such as 'Void' and else takes 255
+    binary:bool=False # Are the masks black and white, for two classes? Void is then none of their pixels
 )->TransformBlock:
     "The target block of segmentation: masks with names and a void index"
-    return TransformBlock(type_tfms=open_mask, item_tfms=MaskCodes(codes, void), batch_tfms=IntToFloatTensor)
+    if binary and len(codes) != 2: raise ValueError(f"binary=True is for masks of two classes, what is black and what is white, and there are {len(codes)} codes")
+    return TransformBlock(type_tfms=OpenMaskIndices(binary), item_tfms=MaskCodes(codes, void), batch_tfms=IntToFloatTensor)
+
+def _codes_tfm(dls):
+    t = next((t for t in dls.train.after_item.fs if isinstance(t, AddMaskCodes) and t.codes is not None), None)
+    if t is None: raise ValueError("these masks have no names of classes, so nobody knows how many there are; give them, SegBlock(codes) or MaskBlock(codes)")
+    return t
 
 def codes_of(
     dls:DataLoaders # With masks as targets
 )->tuple: # `(codes, void)`: names by index, and the index of void
     "The classes of segmentation data"
-    t = next((t for t in dls.train.after_item.fs if isinstance(t, AddMaskCodes) and t.codes is not None), None)
-    if t is None: raise ValueError("these masks have no names of classes, so nobody knows how many there are; give them, SegBlock(codes) or MaskBlock(codes)")
-    return list(t.codes),getattr(t, 'void', void_index(t.codes))
+    t = _codes_tfm(dls)
+    return [str(c) for c in t.codes],getattr(t, 'void', void_index(t.codes))
 
 # %% ../../nbs/25_data.segmentation.ipynb #22df3de2
 SCENE_CODES = ['background', *map(str, range(10))]
@@ -215,12 +246,13 @@ def seg_dls(
     item_tfms=None, # In place of `SegCrop` and flips
     batch_tfms=None, # After the batch is made
     flip:bool=True, # Mirror half of the training images?
+    binary:bool=False, # Are the masks black and white, for two classes?
     **kwargs # Of `DataBlock.dataloaders`
 )->DataLoaders:
     "Images and masks as `DataLoaders`"
-    block = SegBlock(codes, void)
+    block = SegBlock(codes, void, binary)
     if item_tfms is None: item_tfms = [SegCrop(size, void=void_index(codes, void))] + [FlipItem()]*flip
-    db = DataBlock((TransformBlock(type_tfms=open_image, batch_tfms=IntToFloatTensor), block), get_x=get_x, get_y=get_y,
+    db = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), block), get_x=get_x, get_y=get_y,
                    splitter=IndexSplitter(list(valid)), item_tfms=item_tfms, batch_tfms=batch_tfms)
     return db.dataloaders(items, bs=check_int('bs', bs), **kwargs)
 
@@ -237,7 +269,7 @@ def scenes(
 )->DataLoaders:
     "Scenes of handwritten digits with masks: 11 classes, and void"
     items = scene_items(n, size, False, seed, most, part) + scene_items(max(1, n//4), size, True, seed, most, part)
-    return seg_dls(items, SCENE_CODES, range(n, len(items)), size, bs, ItemGetter(0), ItemGetter(1), **{'flip':False, 'num_workers':num_workers, 'path':'.' if path is None else path, **kwargs})
+    return seg_dls(items, SCENE_CODES, range(n, len(items)), size, bs, ItemGetter(0), ItemGetter(1), **{'flip':False, 'void':255, 'num_workers':num_workers, 'path':'.' if path is None else path, **kwargs})
 
 # %% ../../nbs/25_data.segmentation.ipynb #7c680547
 def mask_fault(
@@ -250,24 +282,48 @@ def mask_fault(
     a = np.asarray(mask)
     if a.shape != tuple(size): return f"the mask is {'x'.join(map(str, a.shape))} and its image {size[0]}x{size[1]}"
     vals = np.unique(a)
-    if len(bad := vals[(vals >= n) & (vals != void)]): return f"it has class {', '.join(map(str, bad[:5]))}, and there are classes 0 to {n-1} and void {void}"
+    if len(bad := vals[(vals >= n) & (vals != void)]): return f"it has class {', '.join(map(str, bad[:5]))}, and there are classes 0 to {n-1} and void {void}" + _grey(vals)
     if (vals == void).all(): return f"all of its pixels are void ({void})"
 
-def check_masks(
+def _grey(vals): return '; if it is black and white, say binary=True' if vals.max() > 200 and ((vals < 50) | (vals > 200)).all() else ''
+
+class MaskSurvey(NamedTuple):
+    "What all masks hold"
+    faults:list # Of `(item, reason)`
+    seen:list # For training and validation, the set of indices that occur
+
+def survey_masks(
     dls:DataLoaders, # With masks as targets
     n_threads:int=8 # Reading is mostly waiting for the disk
-)->list: # Of `(item, reason)`; empty when all is well
-    "The masks that no training can use, training and validation, and why"
+)->MaskSurvey:
+    "Look at all masks, of training and validation"
     codes,void = codes_of(dls)
     def look(o):
         ds,i = o
         try:
             im,mask = ds.tls[0][i],ds.tls[1][i]
-            return mask_fault(mask, im.size[::-1], len(codes), void)
-        except OSError as e: return str(e)
+            return mask_fault(mask, im.size[::-1], len(codes), void),set(np.unique(mask).tolist())
+        except OSError as e: return str(e),set()
     def name(ds, i):
         it = ds.tls[1].items[i]
         return it if isinstance(it, (str,Path)) else f"{'validation' if getattr(ds, 'split_idx', 0) else 'training'} sample {i}"
-    todo = [(dl.dataset, i) for dl in dls.loaders[:2] for i in range(len(dl.dataset))]
+    sets = [dl.dataset for dl in dls.loaders[:2]]
+    todo = [(ds, i) for ds in sets for i in range(len(ds))]
     with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex: found = list(ex.map(look, todo))
-    return [(name(*o), why) for o,why in zip(todo, found) if why]
+    return MaskSurvey([(name(*o), why) for o,(why,_) in zip(todo, found) if why], [set().union(*(v for (d,_),(_,v) in zip(todo, found) if d is ds)) for ds in sets])
+
+# %% ../../nbs/25_data.segmentation.ipynb #8f5efbed
+def check_masks(
+    dls:DataLoaders, # With masks as targets
+    n_threads:int=8 # Reading is mostly waiting for the disk
+)->list: # Of `(item, reason)`; empty when all is well
+    "The masks that no training can use, and why"
+    return survey_masks(dls, n_threads).faults
+
+def missing_classes(
+    codes, # Names by index
+    seen, # Indices that occur
+    void:int=255 # Index of void
+)->list: # Of names
+    "The classes that no mask shows"
+    return [c for i,c in enumerate(codes) if i != void and i not in seen]
