@@ -8,7 +8,7 @@ __all__ = ['arms', 'Arm', 'coarse', 'Clock', 'train_arm', 'accuracy_at', 'run_ro
            'at_plateau', 'shares', 'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
-import csv, json, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
+import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -433,6 +433,20 @@ def gaps(
     return pd.DataFrame(out).T
 
 # %% ../nbs/81_bench.ipynb #782a22fe
+def _log_ticks(lo, hi):
+    "A few round numbers of a logarithmic axis from `lo` to `hi`"
+    from matplotlib.ticker import MaxNLocator
+    for steps in ((1,), (1,2,5), (1,1.5,2,3,5,7)):
+        every = [k*10.**e for e in range(math.floor(math.log10(lo)), math.ceil(math.log10(hi))+1) for k in steps]
+        ticks = [v for v in every if lo <= v <= hi]
+        if len(ticks) > 2: return ticks
+    return [v for v in MaxNLocator(4, steps=(1,2,2.5,5,10)).tick_values(lo, hi) if lo <= v <= hi]
+
+def _plain(v, pos=None):
+    "A number without powers of ten: 200, or 50 M"
+    from matplotlib.ticker import EngFormatter
+    return f'{v:,g}' if v < 1e6 else EngFormatter()(v)
+
 def plot_frontier(
     rows:list, # Rows of a comparison
     x:str='seconds', # 'seconds', 'updates', 'pixels' or 'flops'
@@ -448,6 +462,9 @@ def plot_frontier(
         own = dict(color=plt.get_cmap('tab10')(i%10), ls='--' if arm.startswith('fastai') else '-', marker='os^Dv*P'[i%7], ms=5)
         ax.errorbar(d[x], 100*d[score], yerr=100*d['spread'].fillna(0), label=arm, capsize=2, lw=1.3, **own)
     ax.set(xscale='log', xlabel=x, ylabel=f'{score}, %')
+    ax.set_xticks(_log_ticks(*ax.get_xlim()))
+    ax.xaxis.set_major_formatter(_plain)
+    ax.xaxis.set_minor_formatter('')
     ax.legend(fontsize=7); ax.grid(alpha=.3)
     return ax
 

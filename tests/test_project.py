@@ -201,14 +201,64 @@ def test_requirements_are_not_pinned_from_above():
     assert not {'nbdev', 'execnb'} & {re.split(r'[<>=~!]', r)[0] for r in req}
 
 # --- the pages outside the notebooks
-def test_readme_is_the_index():
+@lru_cache(None)
+def readme_script():
     spec = importlib.util.spec_from_file_location('readme', top/'.ci/readme.py')
     mod = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(mod)
-    text, files = mod.readme()
+    return mod
+
+def test_readme_is_the_index():
+    text, files = readme_script().readme()
     assert (top/'README.md').read_text(encoding='utf-8') == text, 'run python .ci/readme.py'
     assert {f: (top/f).read_bytes() for f in files} == files, 'run python .ci/readme.py'
     for to in re.findall(r'\]\(([^)\s]+)\)', text): assert re.match(r'https?:|#', to) or (top/to.split('#')[0]).exists(), to
+
+def md_tables(text):
+    "Markdown's tables as lists of rows, the names of the columns first"
+    found = re.findall(r'(?:^\|.*\|\n)+', text, re.M)
+    return [[[c.strip() for c in l.strip().strip('|').split('|')] for i, l in enumerate(t.splitlines()) if i != 1] for t in found]
+
+def test_readme_is_a_page_to_look_at():
+    text = (top/'README.md').read_text(encoding='utf-8')
+    assert len(text.splitlines()) < 200
+    assert '<table' not in text and '```html' not in text, 'GitHub drops the styles of HTML tables: Markdown ones'
+    assert re.search(r'!\[[^]]+\]', text[:text.index('## Install')]), 'a picture with words for who cannot see it, near the top'
+    tables = md_tables(text)
+    losses = [float(row[t[0].index('valid_loss')]) for t in tables if 'valid_loss' in t[0] for row in t[1:]]
+    assert losses and max(losses) <= 3, f'a first training that looks broken: {losses}'
+    main, = [t for t in tables if {'time', 'updates', 'pixels'} <= set(t[0])]
+    assert len(main) > 5 and all(all(row) for row in main[1:]), 'an arm that never got there says so in words'
+    assert not [row for t in tables for row in t[1:] if not any(row[1:])], 'a row without a cell'
+
+def test_readme_tables_are_markdown():
+    mod = readme_script()
+    def md(html): return mod.output(dict(output_type='display_data', data={'text/html': html, 'text/markdown': '```html\n<table>\n```'}), {})
+    head = '<tr style="text-align: right;"><th></th><th>n</th><th>what</th></tr><tr><th>arm</th><th></th><th></th></tr>'
+    assert md(f'<style>a</style><table><thead>{head}</thead><tbody><tr><th>a|b</th>\n<td>1</td><td>x\n &lt; y</td></tr></tbody></table>') == (
+        '| arm | n | what |\n| --- | ---: | --- |\n| a\\|b | 1 | x &lt; y |')
+    tall = '<tr><th rowspan="2">a</th><td>1</td><td>–</td></tr><tr><td>-2.5</td><td>≈ 3 M</td></tr><tr><th>b</th><td colspan="2">4</td></tr>'
+    assert md(f'<table>{tall}</table>').splitlines()[1:] == ['| --- | ---: | ---: |', '| a | 1 | – |', '|  | -2.5 | ≈ 3 M |', '| b | 4 |  |']
+    pd = pytest.importorskip('pandas')
+    df = pd.DataFrame({'x': [1., 2.]}, index=pd.MultiIndex.from_tuples([('p', 'q'), ('p', 'r')]))
+    assert md(df.to_html()).splitlines() == ['|  |  | x |', '| --- | --- | ---: |', '| p | q | 1.0 |', '|  | r | 2.0 |']
+
+@pytest.mark.parametrize('x', ['seconds', 'updates', 'pixels', 'flops'])
+@pytest.mark.parametrize('table', ['frontier_sign', 'frontier_cifar', 'together_sign'])
+def test_labels_of_a_frontier_stand_apart(table, x):
+    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from cvnets_nb.bench import plot_frontier, read_rows
+    fig = Figure(figsize=(6, 4))
+    canvas = FigureCanvasAgg(fig)
+    ax = plot_frontier(read_rows(nbs/f'benchmarks/{table}.csv'), x, fig.add_subplot())
+    canvas.draw()
+    labels = [l for l in ax.get_xticklabels() + ax.get_xticklabels(minor=True) if l.get_text()]
+    lo, hi = ax.get_xlim()
+    boxes = sorted((b.x0, b.x1) for l in labels if lo <= l.get_position()[0] <= hi for b in [l.get_window_extent(canvas.get_renderer())])
+    assert 3 <= len(boxes) <= 7
+    assert all(a[1] + 4 < b[0] for a, b in zip(boxes, boxes[1:])), 'labels on one another'
+    assert not any('10^' in l.get_text() or 'e+' in l.get_text() for l in labels), 'plain numbers'
 
 def tracked():
     out = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=top, capture_output=True, text=True)
