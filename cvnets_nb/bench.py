@@ -68,16 +68,18 @@ class Arm:
         "The sampler of this arm, None for fastai's own loader"
         if self.sampler is None: return None
         if self.sampler == 'ssc': return SScFBS(size, bs)
-        side,div = max(as_size(size)),coarse(min(as_size(size)))
+        side,div = max(as_size(size)),coarse(size)
         cls = partial(dict(fbs=MScFBS, vbs=MScVBS)[self.sampler], size, bs, divisor=div)
         if self.sizes or self.grow: cls = partial(cls, **{k:nearest_multiple(side*v, div) for k,v in zip(('min_size','max_size'), self.sizes or (.5,1))})
         return Growing(cls(), epochs, self.until) if self.grow else cls()
 
 def coarse(
-    size:int # Base size in pixels
+    size # Base size in pixels, an int or `(h, w)`
 )->int: # A power of two, at most 32
-    "A coarser divisor than the samplers' own, with fewer sizes: the largest power of two up to `size`/6"
-    return min(32, 1 << int(size//6).bit_length()-1)
+    "A coarser divisor than the samplers' own, with fewer sizes: the largest power of two up to the shorter side/6 that divides both"
+    hw = as_size(size)
+    g = math.gcd(*hw)
+    return min(32, 1 << int(min(hw)//6).bit_length()-1, g & -g)
 
 arms = {a.name:a for a in [
     Arm('fastai', speed=False), Arm('fastai_speed'), Arm('vbs', 'vbs'), Arm('curriculum', 'fbs', grow=True), Arm('set', 'ssc', select=SET),

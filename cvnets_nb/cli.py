@@ -4,31 +4,16 @@
 
 # %% auto #0
 __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'settings', 'Parser', 'make_parser', 'read_args', 'read_run',
-           'write_run', 'is_finished', 'open_run', 'run_learner', 'data_facts', 'check_data', 'EpochLines', 'train_run',
-           'save_run', 'cvnets_train']
+           'write_run', 'is_finished', 'open_run', 'run_data', 'run_learner', 'data_facts', 'check_data', 'data_line',
+           'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, json, os, platform, shlex, shutil, sys, warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-import torch
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore')      # what torch, pandas and fastai tell each other while they are imported
-    import fastai.vision.all
-from fastai.callback.core import Callback
-from fastai.callback.progress import *
-from fastai.callback.schedule import *
-from fastai.learner import Learner
-from fastai.metrics import accuracy
-from fastai.torch_core import get_model, set_seed
 from .core import whole_file
 from .samplers import *
-from .data import digits, folder_dls
-from .models import create_model, list_models
-from .callback import *
-from .learner import recipe_sampler, set_learner
-from .recipes import get_recipe
 
 # %% ../nbs/82_cli.ipynb #1c3adfc4
 samplers = dict(ssc_fbs=SScFBS, msc_fbs=MScFBS, msc_vbs=MScVBS)
@@ -80,7 +65,7 @@ def rate(
 # %% ../nbs/82_cli.ipynb #a8f795a2
 _defaults = dict(  # digits, a folder
     data=(None,None), arch=('mobilenetv1_025','mobilenetv2_100'), sampler=('msc_vbs',)*2, set=(True,True), epochs=(30,30), size=(64,224), bs=(32,32),
-    lr=(1e-2,3e-3), seed=(42,42), workers=(0,None), recipe=(None,None))
+    lr=(1e-2,3e-3), seed=(42,42), workers=(0,None), recipe=(None,None), train=(None,None), valid=(None,None), skip=(False,False))
 
 def settings(
     given:dict # The options that were given
@@ -101,10 +86,13 @@ def make_parser()->Parser:
         "Without --data it trains on scikit-learn's handwritten digits.")
     def add(nm, text, **kw):
         a,b = _defaults.get(nm, ('',''))
-        d = '' if nm in ('workers','recipe') or a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
+        d = '' if nm in ('workers','recipe','skip') or a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
         p.add_argument('--'+nm, help=text + d.replace('%', '%%').replace('True', '--set'), **kw)
-    add('data', 'folder with a folder of images for each class, or with train/ and valid/ of such', metavar='PATH')
-    add('arch', 'architecture, one of list_models()', metavar='NAME')
+    add('data', 'folder with a folder of images for each class, or with train/ and valid/ (or Training/ and Testing/, ...) of such', metavar='PATH')
+    add('train', "folder in --data to train on, where its name is no usual one; '.' says that the class folders lie in --data itself", metavar='NAME')
+    add('valid', 'folder in --data to validate on', metavar='NAME')
+    add('skip', 'leave out images that cannot be read, and name them, in place of stopping', action='store_true')
+    add('arch', "architecture, one of list_models(task='classification'), or timm/NAME", metavar='NAME')
     add('sampler', f"{', '.join(samplers)}; for the last two also with +growing, small sizes first", metavar='NAME')
     add('set', 'leave easy images out of the next epochs, or not', action=argparse.BooleanOptionalAction)
     add('recipe', 'published hyper-parameters, one of list_recipes(), or a YAML file of your own; brings its sampler and learning rates', metavar='NAME')
@@ -159,7 +147,9 @@ def is_finished(
     return 'accuracy' in run
 
 # %% ../nbs/82_cli.ipynb #b86c05fb
-def _option(k, v): return ('--set' if v else '--no-set') if k == 'set' else f'--{k} {_text(v)}'
+def _option(k, v):
+    if k == 'set': return '--set' if v else '--no-set'
+    return f'--{k} {_text(v)}' if v not in (True,False,None) else f'--{k}' if v else f'no --{k}'
 
 def open_run(
     given:dict # The options given, `out` and `resume` among them
@@ -185,39 +175,66 @@ def open_run(
 def _free(out): return next(o for i in range(2, 10**6) if not (o := out.with_name(f'{out.name}{i}')).exists())
 
 # %% ../nbs/82_cli.ipynb #43ff2344
+def _quietly():
+    "fastai, without what torch, pandas and fastai tell each other while they are imported"
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        import fastai.vision.all as fv
+    return fv
+
+def run_data(
+    a:dict # From `settings`
+):  # `DataLoaders`
+    "The images of a run, checked"
+    from cvnets_nb.data import digits, folder_dls
+    if a['data'] is not None and Path(a['data']).is_dir() and not os.access(a['data'], os.R_OK | os.X_OK):
+        raise ValueError(f"--data {a['data']} may not be read; check its permissions")
+    kw = dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=a['workers'])
+    return digits(**kw) if a['data'] is None else folder_dls(a['data'], skip=a['skip'], train=a['train'], valid=a['valid'], **kw)
+
+def _size(a): return tuple(a['size']) if isinstance(a['size'], list) else a['size']
+
+def _recipe(a):
+    from cvnets_nb.recipes import get_recipe
+    try: return get_recipe(a['recipe']) if a.get('recipe') else None
+    except ValueError as e: raise ValueError(f"--recipe {a['recipe']}: {e}") from e
+
 def run_learner(
     a:dict, # From `settings`
     out # Folder of the run
-)->Learner:
+):  # fastai's `Learner`
     "The `Learner` of a run, with a checkpoint after every epoch"
-    size = tuple(a['size']) if isinstance(a['size'], list) else a['size']
-    recipe = _recipe(a)
+    fv = _quietly()
+    from cvnets_nb.callback import CheckpointCallback
+    from cvnets_nb.learner import OneSize, recipe_sampler, set_learner
+    from cvnets_nb.models.registry import check_name
+    a,size,recipe = {**settings({}), **a},_size(a),_recipe(a)
     sampler = make_sampler(a['sampler'], size, a['bs'], a['epochs']) if a['sampler'] else None
-    if a['arch'] not in list_models(): create_model(a['arch'])         # refuses the name
-    if a['data'] is not None and Path(a['data']).is_dir() and not os.access(a['data'], os.R_OK | os.X_OK):
-        raise ValueError(f"--data {a['data']} may not be read; check its permissions")
-    set_seed(a['seed'], reproducible=True)
-    kw = dict(size=size, bs=a['bs'], seed=a['seed'], num_workers=a['workers'])
-    dls = digits(**kw) if a['data'] is None else folder_dls(a['data'], **kw)
+    check_name(a['arch'], 'classification')
+    fv.set_seed(a['seed'], reproducible=True)
+    dls = run_data(a)
     if recipe:
         recipe = recipe.scaled(epochs=a['epochs'], n=len(dls.train_ds), bs=a['bs'], size=min(size) if isinstance(size, tuple) else size)
         if a['lr']: recipe = recipe.replace(lr=a['lr'])
         sampler = sampler or recipe_sampler(recipe, size)
-    return set_learner(dls.with_plan(sampler, seed=a['seed']), a['arch'], set=a['set'], metrics=accuracy, path=out,
-                       recipe=recipe, cbs=CheckpointCallback(Path(out)/'checkpoint'))
+    def make(s): return set_learner(dls.with_plan(s, seed=a['seed'], replace=a['skip']), a['arch'], set=a['set'], metrics=fv.accuracy, path=out,
+                                    recipe=recipe, cbs=CheckpointCallback(Path(out)/'checkpoint'))
+    try: return make(sampler)
+    except OneSize as e:
+        if a['sampler'] not in (None,_defaults['sampler'][0]): raise ValueError(f"--sampler {a['sampler']}: {e}; here --sampler ssc_fbs") from e
+        warnings.warn(f"{e}; --sampler ssc_fbs is taken")
+    fv.set_seed(a['seed'], reproducible=True)
+    return make(SScFBS(size, a['bs']))
 
-def _recipe(a):
-    try: return get_recipe(a['recipe']) if a.get('recipe') else None
-    except ValueError as e: raise ValueError(f"--recipe {a['recipe']}: {e}") from e
-
+# %% ../nbs/82_cli.ipynb #e931f81c
 def data_facts(
-    learn:Learner # From `run_learner`
+    learn # From `run_learner`
 )->dict: # Plain values
     "What a resumed run must find again: the data"
     return dict(train=learn.dls.train.n, valid=learn.dls.valid.n, classes=[str(o) for o in learn.dls.vocab])
 
 def check_data(
-    learn:Learner, # From `run_learner`
+    learn, # From `run_learner`
     run:dict, # What `run.json` says
     out # Folder of the run
 ):
@@ -226,30 +243,24 @@ def check_data(
     if was != now: raise ValueError("the data changed since this run began: " + ', then '.join(
         f"{o['train']} images to train on, {o['valid']} to validate, {len(o['classes'])} classes" for o in (was,now)) + f"; {out} cannot go on, start a new run with another --out")
 
-# %% ../nbs/82_cli.ipynb #a2f9b9d9
-class EpochLines(Callback):
-    "A line for each epoch that was trained: in the bar's table, or in place of the bar"
-    order = ProgressCallback.order+1
-    def before_fit(self):
-        self.bar,self.was = hasattr(self.learn, 'progress'),self.learn.logger
-        self.learn.logger = self._line
-        if not self.bar: self._line(self.recorder.metric_names)
-    def after_fit(self):
-        if not self.bar: self.learn.logger = self.was       # the bar puts it back itself
-    def _line(self, vs):
-        names = self.recorder.metric_names
-        if len(vs) != len(names): return                    # an epoch that a resumed training skips
-        if self.bar: return self.was(vs)
-        print('  '.join((f'{v:.4f}' if isinstance(v, float) else str(v)).ljust(len(nm)) for v,nm in zip(vs, names)).rstrip(), flush=True)
+def data_line(
+    a:dict, # The options in full
+    facts:dict # From `data_facts`
+)->str:
+    "What was taken for what"
+    from cvnets_nb.data import folder_splits
+    return (f"{folder_splits(a['data'], a.get('train'), a.get('valid'))}: {facts['train']:,} images of {len(facts['classes'])} classes to train on, "
+            f"{facts['valid']:,} to validate")
 
 # %% ../nbs/82_cli.ipynb #0a26be7f
 def train_run(
-    learn:Learner, # From `run_learner`
+    learn, # From `run_learner`
     a:dict, # The options in full
     out, # Folder of the run
     run:dict=None # `run.json` of the run to go on with
 )->dict: # What `run.json` says
     "Train from the start or from the last checkpoint"
+    from cvnets_nb.callback import EpochLines, load_checkpoint
     last = Path(out)/'checkpoint'/'last.pth'
     if run is None:
         run = dict(args=a, data=data_facts(learn), versions={k:version(k) for k in ('cvnets_nb','fastai','torch')} | dict(python=platform.python_version()))
@@ -261,13 +272,15 @@ def train_run(
 
 # %% ../nbs/82_cli.ipynb #36eb2aba
 def save_run(
-    learn:Learner, # Trained
+    learn, # Trained
     out, # Folder of the run
     run:dict # What `run.json` says so far
 )->dict: # And says in the end
     "Write the model, the bill and the results; the checkpoints go"
+    from fastai.torch_core import get_model
     from matplotlib.figure import Figure
     from safetensors.torch import save_file
+    from cvnets_nb.callback import CheckpointCallback
     out = Path(out)
     loss,acc = map(float, learn.validate())
     learn.cost.calibrate(steps=10)
@@ -292,19 +305,48 @@ def _report(out, run, learn=None):
     else: learn.cost.show()
     print(f"\n{out}/ holds model.pkl (load_learner), weights.safetensors, cost.csv, cost.png and run.json")
 
+@contextmanager
+def _own_warnings(prog):
+    "What this package warns of as a line on standard error"
+    with warnings.catch_warnings():
+        was = warnings.showwarning
+        def show(message, category, filename, lineno, file=None, line=None):
+            if Path(filename).is_relative_to(Path(__file__).parent): print(f'{prog}: {message}', file=sys.stderr)
+            else: was(message, category, filename, lineno, file, line)
+        warnings.showwarning = show
+        yield
+
+def _clear(out):
+    "Take away what a run left that ended before its first checkpoint"
+    if (out/'checkpoint'/'last.pth').is_file(): return
+    (out/'run.json').unlink(missing_ok=True)
+    for d in (out/'checkpoint',out):
+        if d.is_dir() and not any(d.iterdir()): d.rmdir()
+
+# %% ../nbs/82_cli.ipynb #db7f466d
 def cvnets_train(
     argv=None # The command line without its first word; default `sys.argv[1:]`
 ):
     "Train an image classifier and leave a folder with the model and what it cost"
     p = make_parser()
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')      # consoles that lack a sign
-    try:
-        out,a,run = open_run(read_args(p, argv))
-        if run and is_finished(run): return _report(out, run)
-        learn = run_learner(a, out)
-        if run: check_data(learn, run, out)
-    except (ValueError,OSError) as e: p.error(str(e))
+    with _own_warnings(p.prog):
+        try:
+            out,a,run = open_run(read_args(p, argv))
+            if run and is_finished(run): return _report(out, run)
+            learn = run_learner(a, out)
+            if run: check_data(learn, run, out)
+            if a['data'] is not None: print(data_line(a, data_facts(learn)), flush=True)
+        except (ValueError,OSError) as e: p.error(str(e))
+        _report(*_trained(p, learn, a, out, run))
+
+def _trained(p, learn, a, out, run):
+    "Train, and say what can be done where that ends too early"
+    new = run is None
     with nullcontext() if sys.stdout.isatty() else learn.no_bar():
         try: run = save_run(learn, out, train_run(learn, a, out, run))
         except KeyboardInterrupt: p.exit(130, f"\n{p.prog}: interrupted; {p.prog} --resume --out {shlex.quote(str(out))} goes on\n")
-    _report(out, run, learn)
+        except BaseException:
+            if new: _clear(out)
+            raise
+    return out,run,learn

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['task_of', 'planned', 'base_size', 'recipe_sampler', 'make_model', 'make_segmenter', 'speed_cbs', 'normed', 'cfg_tfms',
-           'fine_tune_splitter', 'fitted', 'recipe_data', 'set_learner']
+           'fine_tune_splitter', 'fitted', 'recipe_data', 'OneSize', 'takes', 'sized_for', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
-import inspect, torch
+import inspect, warnings, torch
 from torch import nn
 from fastcore.basics import patch
 from fastcore.foundation import L
@@ -24,9 +24,13 @@ from .samplers import *
 from .data import find_sized
 from .data.sized import AlbumentationsTfm, size_of
 from .data.segmentation import codes_of
+from .losses import PixelLoss, SegmentationLoss
 from .models import Segmenter, create_model, list_models
+from .models.registry import check_name
 from .models.weights import published
-from .callback import SET, CostLedger, KeepMemory
+from .callback import SET, CostLedger, KeepMemory, OnePerKind
+from .callback.cost import bare_copy
+from .callback.kinds import superseded
 from .callback.plan import Selection, has_plan
 from .recipes import *
 from .recipes.record import proportional
@@ -96,6 +100,7 @@ def make_model(
         if kwargs: raise TypeError(f"unknown keyword {next(iter(kwargs))!r}: the model is made already, and Learner takes {', '.join(sorted(_learner_kw))}")
         return arch
     if not isinstance(arch, str): raise ValueError(f"arch must be a name of list_models(), a constructor or an nn.Module, got {arch!r}")
+    check_name(arch, 'classification')
     return create_model(arch, n_out=n_out or get_c(dls), pretrained=pretrained, **kwargs)
 
 # %% ../nbs/70_learner.ipynb #c85db4b3
@@ -117,7 +122,9 @@ def _masks(dls, r, loss_func, metrics):
     check_segmentation(dls)
     if r and (r.crop is not None or recipe_mix(r)): raise ValueError(
         f"recipe {r.name!r} crops or mixes images as classification does, and masks would not follow; take one for masks ({', '.join(_mask_recipes())}), or recipe.replace(crop=None, mixup=0., cutmix=0.)")
-    return loss_func or seg_loss(dls, r),seg_metrics(dls) if metrics is None else metrics
+    if loss_func is None: loss_func = seg_loss(dls, r)
+    elif not isinstance(loss_func, (SegmentationLoss,PixelLoss)): loss_func = PixelLoss(loss_func, codes_of(dls)[1])
+    return loss_func,seg_metrics(dls) if metrics is None else metrics
 
 def _mask_recipes(): return [n for n in list_recipes() if isinstance(get_recipe(n), SegRecipe)]
 
@@ -187,6 +194,42 @@ def recipe_data(
     loaders = [dl.new(after_item=keep(dl.after_item) + tfms, after_batch=keep(dl.after_batch)) for dl in dls.loaders]
     return type(dls)(*loaders, path=dls.path, device=dls.device)
 
+# %% ../nbs/70_learner.ipynb #0e16dc45
+class OneSize(ValueError):
+    "A plan of many sizes for a model of one"
+
+def takes(
+    model:nn.Module, # Any model; a copy without contents is run
+    size # `(h, w)` of images
+)->bool:
+    "Does `model` take images of this size?"
+    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    try:
+        with torch.no_grad(): bare_copy(model).eval()(torch.zeros(2, conv.in_channels if conv else 3, *size, device='meta'))
+        return True
+    except Exception: return False
+
+def sized_for(
+    dls:DataLoaders, # With a plan
+    model:nn.Module, # What will read them
+    chosen:bool=False # Was the plan asked for?
+)->DataLoaders: # `dls` itself where `model` takes all of its sizes
+    "`dls` with a plan that `model` can follow"
+    s = dls.train.sampler
+    base,own = tuple(s.base),tuple(getattr(model, 'default_cfg', {}).get('input_size', ())[1:])
+    others = [hw for hw in {tuple(s.pairs[i][:2]) for i in (0,-1)} - {base} if not takes(model, hw)]
+    if not takes(model, base):
+        if len(own) != 2 or own == base or not takes(model, own): return dls      # the size is not the reason: training tells
+        raise ValueError(f"this {type(model).__name__} takes images of {_by(own)}, and the data have {_by(base)}: give them that size{_dynamic(model)}")
+    if not others: return dls
+    why = f"this {type(model).__name__} takes images of {_by(base)}, and not of {_by(others[0])}: one size, SScFBS({base[0] if base[0] == base[1] else base}, {s.bs}){_dynamic(model)}"
+    if chosen: raise OneSize(f"{why}; the plan has {', '.join(_by(p[:2]) for p in s.pairs)}")
+    warnings.warn(f"{why}; set_learner takes the first")
+    return dls.with_plan(SScFBS(base, s.bs))
+
+def _by(hw): return 'x'.join(map(str, hw))
+def _dynamic(model): return ", or dynamic_img_size=True for many" if 'dynamic_img_size' in inspect.signature(type(model).__init__).parameters else ''
+
 # %% ../nbs/70_learner.ipynb #c26b2a5f
 def _learner(dls, arch, pretrained, n_out, mkw, lkw, r):
     "A fastai `Learner` of the kind that the data and `arch` want"
@@ -227,11 +270,15 @@ def set_learner(
     if r:
         dls,loss_func = recipe_data(dls, r),loss_func or recipe_loss(r)
         lkw = {**dict(opt_func=recipe_opt(r), lr=r.lr), **lkw}
-        cbs = L(o for o in recipe_cbs(r) if not any(type(o) is type(c) for c in cbs)) + cbs
-    dls = planned(dls, sampler, r)
-    learn = _learner(dls, arch, pretrained, n_out, kwargs, dict(loss_func=loss_func, metrics=metrics, cbs=speed_cbs(dls.device) + own + [CostLedger()] + cbs, **lkw), r)
+        cbs = L(recipe_cbs(r)) + cbs
+    chosen = sampler is not None or has_plan(dls.train)
+    dls,cbs = planned(dls, sampler, r),[OnePerKind()] + speed_cbs(dls.device) + own + [CostLedger()] + cbs
+    learn = _learner(dls, arch, pretrained, n_out, kwargs, dict(loss_func=loss_func, metrics=metrics, cbs=L(cbs).filter(_not_in(superseded(cbs))), **lkw), r)
+    learn.dls = sized_for(learn.dls, learn.model, chosen)
     if r: learn.recipe = r
     return learn
+
+def _not_in(cbs): return lambda cb: not any(cb is o for o in cbs)
 
 def _selection(set, cbs, r):
     if set is False or any(isinstance(c, Selection) for c in cbs): return []

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory', 'EMA',
-           'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights']
+           'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
 
 # %% ../../nbs/49_callback.__init__.ipynb #a26ebda3
 from .plan import PlanCallback
@@ -16,5 +16,7 @@ from .ema import EMA
 from .distill import Distill
 from .select import InfoBatch, SelectiveBackprop
 from .best import BestWeights
+from .kinds import OnePerKind
+from .lines import EpochLines
 _all_ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory',
-         'EMA', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights']
+         'EMA', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']

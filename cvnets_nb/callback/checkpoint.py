@@ -173,7 +173,7 @@ def load_checkpoint(
     _load_opt(learn, sd['opt'])
     _set_seed(learn.dls.train, sd['seed'])
     if hasattr(learn, 'resuming'): learn.remove_cb(learn.resuming)
-    for cb in list(learn.cbs):
+    for cb in list(learn.cbs)[::-1]:        # of two with a name the newer is the one that worked
         if cb.name in sd['callbacks'] and _has_state(cb): cb.load_state_dict(sd['callbacks'].pop(cb.name))
     learn.add_cb(_Resume({k:sd[k] for k in ('callbacks','epoch','n_epoch','scaler','rng')}))
     return sd['epoch']

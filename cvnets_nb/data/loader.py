@@ -6,9 +6,9 @@
 __all__ = ['PlanDL', 'PlanPass']
 
 # %% ../../nbs/21_data.loader.ipynb #5d9997e0
-import inspect, itertools
+import inspect, itertools, warnings
 from copy import copy, deepcopy
-import numpy as np
+import numpy as np, torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from fastcore.basics import GetAttr, patch, first
@@ -49,6 +49,7 @@ class PlanDL(TfmdDL):
         rank:int=0, # This process among `world`
         world:int=1, # Number of processes that share each step
         drop_last:bool=False, # Leave out steps that are not full
+        replace:bool=False, # Take another sample where one cannot be read, and count it, in place of an error?
         **kwargs
     ):
         kwargs = _check_kwargs(kwargs)
@@ -58,7 +59,8 @@ class PlanDL(TfmdDL):
         # all of it before super().__init__, where setting up the transforms may already read a batch
         self.sampler,self._seed,self.subset,self.rank,self.world = sampler,seed,subset,rank,world
         self.epoch,self.pinned,self.active,self._version,self._peek,self._plan,self._running,self._starting = 0,False,None,0,False,(None,None),None,False
-        self._turn = 0
+        self._turn,self.replace,self._told = 0,replace,0
+        self.failed = torch.zeros(len(dataset), dtype=torch.bool).share_memory_() if replace else None      # workers write it too
         for nm in ('after_item','after_batch'): kwargs[nm] = Pipeline(kwargs.get(nm))
         self.sized = find_sized(kwargs['after_item'], kwargs['after_batch'], split_idx=_split(dataset))
         self.sized.presize(sampler.pairs[-1][:2] if shuffle else sampler.base)
@@ -115,9 +117,36 @@ def create_batches(self:PlanDL, samps):
 
 @patch
 def _read(self:PlanDL, i):
-    o = self.do_item(i)
+    try: o = self.do_item(i)
+    except (OSError,SyntaxError):                     # what images that cannot be read raise
+        if not self.replace: raise
+        o = self._another(i)
     if o is None: raise RuntimeError(f"a transform skipped sample {i} (SkipItemException): a plan's steps are fixed; leave such items out of the dataset")
     return o
+
+@patch
+def _another(self:PlanDL, i, most=10):
+    "The next sample that can be read, with its own target; `most` in a row that cannot are no accident"
+    n = len(self.dataset)
+    for k in range(1, min(most, n)):
+        self.failed[i] = True
+        i = (i+1) % n
+        try: return self.do_item(i)
+        except (OSError,SyntaxError):
+            if k+1 == min(most, n): raise
+
+@patch(as_prop=True)
+def unreadable(self:PlanDL):
+    "The items of samples that could not be read and were replaced, so far"
+    return [] if self.failed is None else [self.dataset.items[i] for i in torch.nonzero(self.failed).flatten().tolist()]
+
+@patch
+def _tell(self:PlanDL):
+    "Say which samples were replaced in the pass that ended"
+    bad = self.unreadable
+    if len(bad) > self._told: warnings.warn(f"{len(bad)} of {len(self.dataset)} training samples cannot be read, others take their places: "
+                                            + ', '.join(map(str, bad[:5])) + (', ...' if len(bad) > 5 else ''))
+    self._told = len(bad)
 
 # %% ../../nbs/21_data.loader.ipynb #24a29fbc
 @patch
@@ -139,6 +168,7 @@ def _pass(self:PlanDL, plan):
             b,self._starting = next(batches),False
             yield self._checked(b, it)
         for _ in batches: pass          # lets fastai finish its pass: after_iter, workers
+        if self.replace: self._tell()
     finally:
         if self._turn == turn:
             self._starting = False
@@ -173,12 +203,13 @@ def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     if not issubclass(cls, PlanDL): return TfmdDL.new(self, dataset, cls, **kwargs)
     bs = kwargs.pop('bs', None) or kwargs.pop('batch_size', None)
     own = dict(sampler=self.sampler, seed=self.seed, rank=self.rank, world=self.world)
-    if dataset is None: own.update(n=self.n, subset=self.subset)
+    if dataset is None: own.update(n=self.n, subset=self.subset, replace=self.replace)
     kw = {**own, **kwargs}
     if bs: kw['sampler'] = kw['sampler'].with_bs(bs)
     res = TfmdDL.new(self, dataset, cls, **kw)
     if dataset is None:
         res.epoch,res.pinned,res.active = self.epoch,self.pinned,self.active
+        res.failed,res._told = self.failed,self._told
     return res
 
 # %% ../../nbs/21_data.loader.ipynb #cd05b7cb
@@ -263,7 +294,8 @@ def _plain(dl):
 def with_plan(self:DataLoaders,
     sampler, # `SScFBS`, `MScFBS`, `MScVBS` or `Growing`
     valid_sampler=None, # Sampler of validation; None keeps the size and batch size it has
-    seed:int=None # Seed of the plans; None draws one from the training loader's own generator
+    seed:int=None, # Seed of the plans; None draws one from the training loader's own generator
+    replace:bool=False # Take another training sample where one cannot be read, and count it, in place of an error?
 )->DataLoaders: # New `DataLoaders`; this one is left as it was
     "These `DataLoaders` with a training loader that follows `sampler` and covers every id"
     L(self.loaders).map(_plain)
@@ -272,7 +304,7 @@ def with_plan(self:DataLoaders,
         sz = find_sized(tf['after_item'], tf['after_batch'], split_idx=_split(dl.dataset)).base
         s = sampler if i==0 else valid_sampler or SScFBS(sz, dl.bs)
         kw = dict(cls=PlanDL, sampler=s, shuffle=i==0, drop_last=False, n=dl.n, **tf)
-        loaders.append(TfmdDL.new(dl, **kw, **(dict(seed=seed) if i==0 else {})))
+        loaders.append(TfmdDL.new(dl, **kw, **(dict(seed=seed, replace=replace) if i==0 else {})))
     res = copy(self)
     res.loaders = loaders
     return res

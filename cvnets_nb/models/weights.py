@@ -6,10 +6,11 @@
 __all__ = ['CVNETS_URL', 'TORCHVISION', 'TIMM', 'read_weights', 'first_difference', 'Published', 'cvnets_weights',
            'mobilevitv2_weights', 'range_augment_weights', 'segmentation_weights', 'torchvision_weights',
            'list_weights', 'is_published', 'published', 'download', 'elsewhere', 'renamed', 'load_weights',
-           'save_weights', 'adapt_input', 'pretrained_model']
+           'save_weights', 'adapt_input', 'pretrained_model', 'timm_from']
 
 # %% ../../nbs/38_models.weights.ipynb #ab3a61fc
-import hashlib, os, pickle, re
+import hashlib, os, pickle, re, sys
+from copy import deepcopy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -245,6 +246,15 @@ def renamed(
     return {f"{ours[mod(k)]}.{k.rpartition('.')[2]}" if mod(k) in ours else k: v for k,v in have.items()}
 
 # %% ../../nbs/38_models.weights.ipynb #8c7d0769
+def _timms_own(model):
+    "What timm itself does to checkpoints of this model's family: other names, position embeddings of another size"
+    return getattr(sys.modules.get(type(model).__module__), 'checkpoint_filter_fn', None) if type(model).__module__.startswith('timm.') else None
+
+def _fixed(fix, model, have, diff):
+    try: new = fix(dict(have), model)
+    except Exception: return have, diff                  # it is not a checkpoint of that family
+    return new, first_difference(model.state_dict(), new)
+
 def load_weights(
     model:nn.Module, # Changed in place
     source # `'cvnets'`, `'cvnets:<variant>'`, `'torchvision'`, a path to `.pt`, `.pth` or `.safetensors`, or a state dict
@@ -254,6 +264,7 @@ def load_weights(
     have = {k:v for k,v in read_weights(entry.get() if entry else source).items() if not k.startswith('neural_augmentor.')}
     have = renamed(model, have)
     diff = first_difference(model.state_dict(), have)
+    if diff and (fix := _timms_own(model)): have,diff = _fixed(fix, model, have, diff)
     if diff:
         hint = "; load with the checkpoint's number of outputs, then model.reset_classifier(n_out)" if re.search(r"'(?:\w+\.)?classifier\.", diff) else ''
         raise ValueError(f"the checkpoint is not one of this {type(model).__name__}: {diff}{hint}")
@@ -287,10 +298,9 @@ def adapt_input(
     name = model.default_cfg['first_conv']
     old = model.get_submodule(name)
     if old.in_channels == in_chans: return model
-    new = nn.Conv2d(in_chans, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=old.bias is not None)
-    idx = torch.arange(in_chans) % old.in_channels
-    new.weight.copy_(old.weight.sum(1, keepdim=True) if in_chans == 1 else old.weight[:,idx]*(old.in_channels/in_chans))
-    if old.bias is not None: new.bias.copy_(old.bias)
+    new,idx = deepcopy(old),torch.arange(in_chans) % old.in_channels      # of its own class: TensorFlow's padding is one
+    new.in_channels = in_chans
+    new.weight = nn.Parameter(old.weight.sum(1, keepdim=True) if in_chans == 1 else old.weight[:,idx]*(old.in_channels/in_chans))
     model.set_submodule(name, new)
     pick = lambda v: (sum(v)/len(v),) if in_chans == 1 else tuple(v[i] for i in idx)
     cfg = model.default_cfg
@@ -298,6 +308,8 @@ def adapt_input(
     return model
 
 # %% ../../nbs/38_models.weights.ipynb #f1543ae5
+def _one(name): return name[0] if isinstance(name, (tuple,list)) else name      # timm names several heads of some networks
+
 def pretrained_model(
     make, # `make(n_out, in_chans)` -> model, with `default_cfg['architecture']` set
     source, # True for the first published, or as in `load_weights`
@@ -310,9 +322,31 @@ def pretrained_model(
     if source is True: source = published(probe).source
     if not is_published(source):          # the classes and channels it was trained with
         source = renamed(probe, read_weights(source))
-        fc,conv = (source.get(f"{probe.default_cfg[k]}.weight") for k in ('classifier','first_conv'))
+        fc,conv = (source.get(f"{_one(probe.default_cfg[k])}.weight") for k in ('classifier','first_conv'))
         sizes = (1000 if fc is None else fc.shape[0], 3 if conv is None or conv.ndim != 4 else conv.shape[1])
         if sizes != (1000, 3): probe = make(*sizes)
     model = adapt_input(load_weights(probe, source), in_chans)
     if n_out != model.num_classes: model.reset_classifier(n_out)
     return model
+
+# %% ../../nbs/38_models.weights.ipynb #e21f3af0
+def timm_from(
+    name:str, # timm's
+    source, # A path or a state dict, under timm's names
+    n_out:int=1000, # Outputs wanted; 0 for the pooled features
+    in_chans:int=3, # Channels wanted
+    features_only:bool=False, # Feature maps, as a backbone?
+    **kw # Of the model
+)->nn.Module:
+    "A model of timm's with weights from a file, whole, or refused by the first thing that does not fit"
+    import timm
+    maps = {k:kw.pop(k) for k in ('out_indices',) if k in kw}
+    def make(n_out, in_chans):
+        m = timm.create_model(name, num_classes=n_out, in_chans=in_chans, **kw)
+        m.default_cfg.setdefault('architecture', name)
+        return m
+    model = pretrained_model(make, source, n_out, in_chans)
+    if not features_only: return model
+    cfg = dict(state_dict=model.state_dict(), num_classes=n_out)            # it fits, so timm may take from it what it needs
+    if in_chans != 3: raise ValueError(f"{name} as a backbone from a file takes 3 channels, got in_chans={in_chans}; make it with pretrained=False, or from a model of list_models()")
+    return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=cfg, features_only=True, in_chans=in_chans, **maps, **kw)

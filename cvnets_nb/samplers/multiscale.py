@@ -77,7 +77,11 @@ def check_range(
 ):
     "Refuse sizes that do not fit together, with the remedy"
     d, L, (lo, hi) = s.step, max(s.base), s.limits
-    def near(v): return ' or '.join(str(o) for o in (v//d*d, -(-v//d)*d) if o)
+    def near(v, d=d): return ' or '.join(str(o) for o in (v//d*d, -(-v//d)*d) if o)
+    if s.divisor is None and d < min(2, largest_divisor(s.base)):
+        odd = next(v for v in s.base if v % 2)
+        raise ValueError(f"size {odd} is odd, and steps of a pixel are no sizes to train at; take {near(odd, 2)}, or {near(odd, largest_divisor(s.base))}, which fits networks best, "
+                         f"one size, SScFBS({odd}), or divisor=1 if you mean it")
     for k,v in [('size', o) for o in s.base] + [('min_size', s.min_size), ('max_size', s.max_size)]:
         if v is not None and v % d: raise ValueError(f"{k} {v} is no multiple of divisor {d}; take {near(v)}, or a divisor that fits, e.g. divisor={v & -v}")
     if lo > hi: raise ValueError(f"min_size {lo:g} is more than max_size {hi:g}; lower the one or raise the other")
@@ -99,7 +103,7 @@ class MultiScale(PlanSampler):
     @property
     def step(self)->int: # Pixels
         "Sides are multiples of this"
-        return self.divisor or default_divisor(max(self.base))
+        return self.divisor or default_divisor(self.base)
     @property
     def limits(self)->tuple: # Pixels, not rounded
         "Smallest and largest longer side: as given, or the paper's 4/7 and 10/7 of the base"
@@ -121,7 +125,7 @@ class MScFBS(MultiScale):
     min_size:int=None # Smallest longer side in pixels; default 4/7 of the base's, as the paper's 128 at 224
     max_size:int=None # Largest longer side in pixels; default 10/7 of the base's, as the paper's 320 at 224
     n_scales:int=5 # Sizes from `min_size` to `max_size`, as in the paper; rounding and the base may change the count
-    divisor:int=None # Sides are multiples of this; default the largest power of two ≤ longer side/7, at most 32
+    divisor:int=None # Sides are multiples of this; default the largest power of two ≤ longer side/7, at most 32, that divides the base
     def bs_at(self,
         h:int, # Height in pixels
         w:int # Width in pixels
@@ -138,7 +142,7 @@ class MScVBS(MultiScale):
     min_size:int=None # Smallest longer side in pixels; default 4/7 of the base's, as the paper's 128 at 224
     max_size:int=None # Largest longer side in pixels; default 10/7 of the base's, as the paper's 320 at 224
     n_scales:int=5 # Sizes from `min_size` to `max_size`, as in the paper; rounding and the base may change the count
-    divisor:int=None # Sides are multiples of this; default the largest power of two ≤ longer side/7, at most 32
+    divisor:int=None # Sides are multiples of this; default the largest power of two ≤ longer side/7, at most 32, that divides the base
     def bs_at(self,
         h:int, # Height in pixels
         w:int # Width in pixels
