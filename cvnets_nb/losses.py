@@ -61,8 +61,9 @@ class PixelLoss(nn.Module):
         super().__init__()
         self.loss,self.void,self.aux_weight = loss,void,aux_weight
     def forward(self, pred, targ, **kwargs):
-        main,*aux = pred if isinstance(pred, (tuple,list)) else (pred,)
-        targ = targ.long().masked_fill(targ == self.void, -100)
+        main,*aux = (o.as_subclass(Tensor) for o in (pred if isinstance(pred, (tuple,list)) else (pred,)))
+        targ = targ.as_subclass(Tensor).long()
+        targ = targ.masked_fill(targ == self.void, -100)
         return self.loss(main, targ, **kwargs) + sum(self.aux_weight*self.loss(o, targ, **kwargs) for o in aux)
     @property
     def reduction(self): return self.loss.reduction       # as fastai asks for a loss per image
