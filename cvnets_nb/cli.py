@@ -199,6 +199,7 @@ def _recipe(a):
     try: return get_recipe(a['recipe']) if a.get('recipe') else None
     except ValueError as e: raise ValueError(f"--recipe {a['recipe']}: {e}") from e
 
+# %% ../nbs/82_cli.ipynb #65762c2f
 def run_learner(
     a:dict, # From `settings`
     out # Folder of the run

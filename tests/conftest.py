@@ -1,5 +1,6 @@
 "A process per core (pytest-xdist, see pyproject.toml), so a thread for each; and the same random numbers in each run, so that a test that passed once passes again"
 import os, random, sys
+import pytest
 if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 def pytest_runtest_setup(item):
@@ -7,3 +8,15 @@ def pytest_runtest_setup(item):
     random.seed(0)
     if 'numpy' in sys.modules: sys.modules['numpy'].random.seed(0)
     if 'torch' in sys.modules: sys.modules['torch'].manual_seed(0)
+
+@pytest.fixture(scope='session')
+def digit_files(tmp_path_factory):
+    "Three classes of the digits as PNG and JPEG files, 122 images"
+    from PIL import Image
+    from cvnets_nb.data import digit_items
+    path = tmp_path_factory.mktemp('digit_files')
+    for i, (im, y) in enumerate(digit_items()[:401]):
+        if y > 2: continue
+        (path/f'no {y}').mkdir(exist_ok=True)
+        Image.fromarray(im).save(path/f'no {y}'/f'{i}.{"png" if i % 2 else "jpg"}')
+    return path

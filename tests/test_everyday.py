@@ -151,35 +151,26 @@ def test_codes_in_any_list(as_):
     assert learn.metrics[0].n == 3 and learn.loss_func.void == 2
 
 # --- 5: worker processes that start from nothing
-loaders = '''
-import multiprocessing, sys
-if __name__ == '__main__':
-    from cvnets_nb.all import *
-    multiprocessing.set_start_method(sys.argv[1])
-    multiprocessing.set_forkserver_preload(['cvnets_nb.all'])
-    for dls in (folder_dls(sys.argv[2], size=32, bs=8, num_workers=1), scenes((32,48), bs=4, n=8, num_workers=1)):
-        dl = dls.with_plan(MScVBS((32,48), 8, divisor=4), seed=1, replace=True).train
-        plan = dl.plan
-        assert [(*b[0].shape[-2:], len(b[1])) for b in dl] == [(o.h, o.w, len(o.ids)) for o in plan]
-    print('as planned')
-'''
 command = '''
 import multiprocessing, sys
 if __name__ == '__main__':
     from cvnets_nb.cli import cvnets_train
     multiprocessing.set_start_method(sys.argv[1])
     multiprocessing.set_forkserver_preload(['cvnets_nb.all'])
+    from cvnets_nb.callback import CostLedger
+    CostLedger.calibrate = lambda self, **kw: self.baseline          # one start of workers less; each imports fastai anew
     cvnets_train(['--data', sys.argv[2], *sys.argv[3:]])
 '''
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
-@pytest.mark.parametrize('what', ['loaders', 'command'])
-def test_workers_that_start_from_nothing(method, what, photos, tmp_path):
-    (tmp_path/'prog.py').write_text(dict(loaders=loaders, command=command)[what])
-    args = [*quick[:-1], '1', '--bs', '2', '--out', str(tmp_path/'run')] if what == 'command' else []
+def test_the_command_with_workers_that_start_from_nothing(method, tmp_path):
+    "Windows and macOS start them by `spawn`, Python from 3.14 on by `forkserver` (loaders: test_loader.py)"
+    (tmp_path/'prog.py').write_text(command)
+    photos = collection(tmp_path/'photos', 'cat', 'dog', n=22)
+    args = [*quick[:-1], '1', '--bs', '2', '--no-set', '--out', str(tmp_path/'run')]
     env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(Path(__file__).resolve().parent.parent))
     r = subprocess.run([sys.executable, '-W', 'ignore', str(tmp_path/'prog.py'), method, str(photos), *args], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=600)
     assert r.returncode == 0, r.stderr[-3000:]
-    assert ('as planned' if what == 'loaders' else 'accuracy') in r.stdout
+    assert 'accuracy' in r.stdout
 
 def test_all_of_our_transforms_pickle(photos):
     import pickle
@@ -227,7 +218,7 @@ def test_losses_of_fastai_and_torch_train_segmenters(loss):
     assert set_learner(dls, nn.Conv2d(3, 11, 1), loss_func=SegmentationLoss()).loss_func.aux_weight == .4
 
 # --- 8: everyday sizes (of samplers: test_samplers.py)
-@pytest.mark.parametrize('size', [300, 100, 150, (36, 48)])
+@pytest.mark.parametrize('size', [300, 100, 150, (36, 50)])
 @pytest.mark.parametrize('recipe', [None, 'mobilenetv2', 'small_data'])
 def test_everyday_sizes_train(photos, size, recipe):
     learn = set_learner(folder_dls(photos, size=size, bs=8, num_workers=0), small_net(3), recipe=recipe)

@@ -27,13 +27,13 @@ def test_a_pickled_loader_knows_its_epoch():
     assert pickle.loads(pickle.dumps(dl)).plan == dl.plan == dl.sampler.plan(1438, epoch=2, seed=1)
 
 def test_a_spawned_worker_follows_the_plan(tmp_path):
-    "`spawn`, the only way on Windows, pickles the loader at the start of each epoch"
+    "Digits, and scenes with masks: the loader is pickled at the start of each epoch (`forkserver`, and a folder: test_everyday.py)"
     prog = tmp_path/'prog.py'
     prog.write_text('''
 import multiprocessing
-from cvnets_nb.data.digits import digits
-from cvnets_nb.samplers import MScVBS
 if __name__ == '__main__':
+    from cvnets_nb.data import digits, scenes
+    from cvnets_nb.samplers import MScVBS
     multiprocessing.set_start_method('spawn')
     dl = digits(size=(32,24), bs=16, num_workers=1).with_plan(MScVBS(size=(32,24), bs=16), seed=1).train
     dl.set_active(range(100))
@@ -41,6 +41,9 @@ if __name__ == '__main__':
     plan = dl.plan
     assert [(tuple(x.shape[-2:]), y.tolist()) for x,y in dl] == [((it.h,it.w), [labels[i] for i in it.ids]) for it in plan]
     assert dl.epoch == 1
+    dl = scenes((32,48), bs=4, n=8, num_workers=1).with_plan(MScVBS((32,48), 4), seed=1, replace=True).train
+    assert [(tuple(x.shape[-2:]), tuple(y.shape[-2:]), len(y)) for x,y in dl.at(3)] == [((it.h,it.w),)*2 + (len(it.ids),) for it in dl.at(3).plan]
+    assert dl.unreadable == []
     print('as planned')
 ''')
     res = subprocess.run([sys.executable, '-W', 'ignore', str(prog)], capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))

@@ -124,6 +124,8 @@ def _read(self:PlanDL, i):
     if o is None: raise RuntimeError(f"a transform skipped sample {i} (SkipItemException): a plan's steps are fixed; leave such items out of the dataset")
     return o
 
+
+# %% ../../nbs/21_data.loader.ipynb #5d701bf1
 @patch
 def _another(self:PlanDL, i, most=10):
     "The next sample that can be read, with its own target; `most` in a row that cannot are no accident"
@@ -228,6 +230,7 @@ def set_active(self:PlanDL,
     "Limit the coming training plans to `ids`"
     self.active,self._version = None if ids is None else np.asarray(ids, dtype=np.int64), self._version+1
 
+# %% ../../nbs/21_data.loader.ipynb #77bc168c
 class PlanPass(GetAttr):
     "One pass over a `PlanDL` by a plan of its own; for everything else it is that loader"
     _default = 'dl'

@@ -9,7 +9,7 @@ __all__ = ['CVNETS_URL', 'TORCHVISION', 'TIMM', 'read_weights', 'first_differenc
            'save_weights', 'adapt_input', 'pretrained_model', 'timm_from']
 
 # %% ../../nbs/38_models.weights.ipynb #ab3a61fc
-import hashlib, os, pickle, re, sys
+import hashlib, logging, os, pickle, re, sys
 from copy import deepcopy
 from collections.abc import Mapping
 from pathlib import Path
@@ -347,6 +347,9 @@ def timm_from(
         return m
     model = pretrained_model(make, source, n_out, in_chans)
     if not features_only: return model
-    cfg = dict(state_dict=model.state_dict(), num_classes=n_out)            # it fits, so timm may take from it what it needs
     if in_chans != 3: raise ValueError(f"{name} as a backbone from a file takes 3 channels, got in_chans={in_chans}; make it with pretrained=False, or from a model of list_models()")
-    return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=cfg, features_only=True, in_chans=in_chans, **maps, **kw)
+    log = logging.getLogger('timm')
+    level = log.level
+    log.setLevel(logging.ERROR)       # the whole file fits, so timm may take what it needs without a word about the rest
+    try: return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(state_dict=model.state_dict(), num_classes=n_out), features_only=True, **maps, **kw)
+    finally: log.setLevel(level)
