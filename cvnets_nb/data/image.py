@@ -4,7 +4,7 @@
 
 # %% ../../nbs/22a_data.image.ipynb #4523754e
 from __future__ import annotations
-import hashlib, io, json, os
+import hashlib, io, json, os, sys
 import numpy as np, PIL
 from abc import ABC
 from collections import defaultdict
@@ -105,6 +105,7 @@ def _memory(folder):
     except (OSError,ValueError): return file, {}
 
 _few = 256      # files are decoded again in less time than notes about them take
+_many = 5000    # files take long enough for a word about it
 
 def _remember(file, known):
     try:
@@ -125,6 +126,7 @@ def check_images(
         for i in ids:
             stamps[i] = _stamp(files[i])
             if not remember or stamps[i] is None or notes[d][1].get(os.path.basename(files[i])) != stamps[i]: todo.append(i)
+    if len(todo) > _many: print(f'decoding {len(todo):,} images, to find those that cannot be read; what is found good is remembered', file=sys.stderr)
     with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex: why = dict(zip(todo, ex.map(lambda i: _why_bad(files[i]), todo)))
     fresh = {i for i in todo if why[i] is None} if len(todo) > _few else ()
     for d,ids in folders.items():
