@@ -9,10 +9,10 @@ from fastai.callback import fp16
 import fastai.interpret, fastai.learner
 from cvnets_nb.all import *
 from cvnets_nb.cli import cvnets_train
-from cvnets_nb.data.segmentation import OpenMaskIndices
-from cvnets_nb.losses import PixelLoss
+from cvnets_nb.tasks.segmentation.data import OpenMaskIndices
+from cvnets_nb.tasks.segmentation.loss import PixelLoss
 from cvnets_nb.recipes import get_recipe
-from cvnets_nb.tasks.segmentation import check_segmentation
+from cvnets_nb.tasks.segmentation.task import check_segmentation
 for _n in [n for n in globals() if n.startswith('test')]: del globals()[_n]           # fastai's star brings fastcore's tests
 
 quick = '--arch mobilenetv1_025 --size 32 --bs 16 --epochs 1 --workers 0'.split()
