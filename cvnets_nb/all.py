@@ -9,11 +9,10 @@ __all__ = []
 from .samplers import *
 from .data import *
 from .models import *
+from .tasks import *
 from .callback import *
 from .recipes import *
-from .losses import SegmentationLoss
-from .tasks.segmentation import SegLearner, seg_metrics, seg_tfms
 from .learner import cfg_tfms, set_learner
 
-import cvnets_nb.samplers as _s, cvnets_nb.data as _d, cvnets_nb.models as _m, cvnets_nb.callback as _c, cvnets_nb.recipes as _r
-__all__ = sorted({*_s.__all__, *_d.__all__, *_m.__all__, *_c.__all__, *_r.__all__, 'SegmentationLoss', 'SegLearner', 'seg_metrics', 'seg_tfms', 'cfg_tfms', 'set_learner'})
+import cvnets_nb.samplers as _s, cvnets_nb.data as _d, cvnets_nb.models as _m, cvnets_nb.tasks as _t, cvnets_nb.callback as _c, cvnets_nb.recipes as _r
+__all__ = sorted({*_s.__all__, *_d.__all__, *_m.__all__, *_t.__all__, *_c.__all__, *_r.__all__, 'cfg_tfms', 'set_learner'})

@@ -32,14 +32,15 @@ from .core import as_size, nearest_multiple, whole_file
 from .samplers import *
 from .data import *
 from .data.folder import open_image
-from .data.segmentation import open_mask
 from .models import *
 from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
 from .callback import *
-from .tasks.segmentation import SegLearner, is_masks, seg_loss, seg_metrics
-from .learner import make_segmenter, recipe_data, recipe_sampler, speed_cbs
-from .recipes import get_recipe, recipe_cbs, recipe_loss, recipe_opt
+from .tasks import *
+from .tasks.segmentation.data import open_mask
+from .learner import set_learner, speed_cbs
+from .recipes import get_recipe
+from .recipes.train import recipe_sampler
 
 # %% ../nbs/81_bench.ipynb #c65f3daf
 @dataclass(frozen=True)
@@ -110,25 +111,18 @@ def train_arm(
     workers:int=0, # Worker processes under the speed settings; fastai's default is a process per core
     model:dict=None # Keywords of the model
 )->Learner:
-    "Train one run, with fastai's Adam and one-cycle schedule or by a recipe"
+    "Train one run of `set_learner`, with fastai's Adam and one-cycle schedule or by a recipe"
     set_seed(seed)
     dls = data(seed, workers if arm.speed else None)
-    r = arm.recipe and get_recipe(arm.recipe).scaled(epochs=epochs, n=len(dls.train_ds), bs=dls.train.bs, size=min(as_size(size)))
-    if r: dls = recipe_data(dls, r)
-    sampler = recipe_sampler(r, size) if arm.sampler == 'recipe' else arm.make(size, dls.train.bs, epochs)
+    recipe = arm.recipe and get_recipe(arm.recipe).scaled(epochs=epochs, n=len(dls.train_ds), bs=dls.train.bs, size=min(as_size(size)))
+    sampler = recipe_sampler(recipe, size) if arm.sampler == 'recipe' else arm.make(size, dls.train.bs, epochs)
     if sampler is not None: dls = dls.with_plan(sampler, seed=seed)
-    cbs = [Clock(), CostLedger()] + (speed_cbs(dls.device) if arm.speed else []) + ([arm.select()] if arm.select else []) + [f() for f in arm.extra] + (recipe_cbs(r) if r else [])
-    cls,kw = _of_task(dls, arch, r, model or {})
-    learn = cls(dls, cbs=cbs, **kw, **(dict(opt_func=recipe_opt(r)) if r else {}))
+    learn = set_learner(dls, arch, None if sampler is not None else False, set=arm.select() if arm.select else False, recipe=recipe,
+                        cbs=[Clock(), *(f() for f in arm.extra)], speed=arm.speed, verify=False, **(model or {}))
     with learn.no_bar(), learn.no_logging():
-        learn.recipe = r
-        learn.fit_recipe() if r else learn.fit_one_cycle(epochs, lr)
+        if recipe: learn.fit_recipe()
+        else: learn.fit_one_cycle(epochs, lr)
     return learn
-
-def _of_task(dls, arch, r, mkw):
-    "The kind of Learner, and model, loss and metrics, for classes or for masks"
-    if not is_masks(dls): return Learner,dict(model=create_model(arch, n_out=dls.c, **mkw), loss_func=recipe_loss(r) if r else None, metrics=accuracy)
-    return SegLearner,dict(model=make_segmenter(dls, arch, **mkw), loss_func=seg_loss(dls, r), metrics=seg_metrics(dls))
 
 # %% ../nbs/81_bench.ipynb #b04134fd
 def accuracy_at(

@@ -218,7 +218,7 @@ def run_learner(
         recipe = recipe.scaled(epochs=a['epochs'], n=len(dls.train_ds), bs=a['bs'], size=min(size) if isinstance(size, tuple) else size)
         if a['lr']: recipe = recipe.replace(lr=a['lr'])
         sampler = sampler or recipe_sampler(recipe, size)
-    def make(s): return set_learner(dls.with_plan(s, seed=a['seed'], replace=a['skip']), a['arch'], set=a['set'], metrics=fv.accuracy, path=out,
+    def make(s): return set_learner(dls.with_plan(s, seed=a['seed'], replace=a['skip']), a['arch'], set=a['set'], path=out,
                                     recipe=recipe, cbs=CheckpointCallback(Path(out)/'checkpoint'))
     try: return make(sampler)
     except OneSize as e:

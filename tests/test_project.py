@@ -22,17 +22,15 @@ modules = sorted(p for p in lib.rglob('*.py') if p.name != '_modidx.py')
 def per(ps, root=nbs): return pytest.mark.parametrize('p', ps, ids=[p.relative_to(root).as_posix() for p in ps])
 
 # --- rooms: the table of the design. `may`: our rooms; `only`: other packages (None: any); `lazy`: those, inside functions; `never`
-below = dict(core=[], samplers=['core'], data=['core', 'samplers'], models=['core'], callback=['core', 'samplers'],
-             losses=['core'], metrics=['core'], recipes=['core', 'callback', 'losses'])
-order = [*below, 'tasks', 'learner', 'all', 'export', 'bench', 'cli']
+below = dict(core=[], samplers=['core'], data=['core', 'samplers'], models=['core'], tasks=['core', 'samplers', 'data', 'models'],
+             callback=['core', 'samplers', 'tasks'], recipes=['core', 'samplers', 'data', 'tasks', 'callback'])
+order = [*below, 'learner', 'all', 'export', 'bench', 'cli']
 rooms = {k: dict(may=[*below.get(k, order[:i]), k]) for i, k in enumerate(order)}
 rooms['core']    .update(only=['numpy', 'fastcore'])
 rooms['samplers'].update(only=['numpy'], lazy=['matplotlib'])
 rooms['models']  .update(only=['numpy', 'torch', 'fastcore'], lazy=['torchvision', 'timm', 'safetensors', 'huggingface_hub'])
-rooms['losses']  .update(only=['numpy', 'torch', 'torchmetrics'])
-rooms['metrics'] .update(only=['numpy', 'torch', 'torchmetrics'])
 rooms['data']    .update(never=['fastai.learner', 'fastai.callback', 'timm'])
-decades = dict(core='0', samplers='1', data='2', models='3', callback='4', losses='5', metrics='5', recipes='6', tasks='6', learner='7', all='7', export='8', bench='8', cli='8')
+decades = dict(core='0', samplers='1', data='2', models='3', tasks='4', callback='5', recipes='6', learner='7', all='7', export='8', bench='8', cli='8')
 
 def imports(tree, package='cvnets_nb', inside=False):
     "Every module that a source in `package` imports, and whether inside a function (nbdev makes imports of the package relative)"
@@ -168,7 +166,7 @@ def words(path, owner, o):
     else: theirs = len(path) > 1 and (events.match(path[-1]) or any(path[-1] in vars(b) for b in owner.__mro__[1:] if not b.__module__.startswith('cvnets_nb')))
     if theirs: return {None: inspect.getdoc(o)} if isinstance(o, type) else {}
     docs = {k:v for c in (reversed(o.__mro__[:-1]) if dataclasses.is_dataclass(o) else [o]) for k, v in docments(c).items() if v}   # a field is explained where it is defined
-    ps = [k for k, v in inspect.signature(o).parameters.items() if k != 'self' and v.kind != v.VAR_KEYWORD]
+    ps = [k for k, v in inspect.signature(o).parameters.items() if k not in ('self', 'cls') and v.kind != v.VAR_KEYWORD]
     return {None: inspect.getdoc(o), **{k: docs.get(k) for k in ps}}
 
 def test_every_public_parameter_is_explained():

@@ -3,7 +3,8 @@ import json, zlib
 from pathlib import Path
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
-from cvnets_nb.models import Segmenter, create_model, list_models, list_weights, load_weights
+from cvnets_nb.models import create_model, list_models, list_weights, load_weights
+from cvnets_nb.tasks import Segmenter
 from cvnets_nb.tasks.segmentation.models import as_encoder, aspp_rates
 from test_models import filled, image, run
 

@@ -7,7 +7,8 @@ from torch import nn
 from fastai.vision.all import (Callback, CancelTrainException, Categorize, CrossEntropyLossFlat, Datasets, GradientAccumulation, IntToFloatTensor,
     LabelSmoothingCrossEntropyFlat, Learner, MixUp, CutMix, PILImage, Resize, SGD, ToTensor, Transform, get_model, load_learner, noop)
 from cvnets_nb.callback import SET, CheckpointCallback, CostLedger, PlanCallback, load_checkpoint
-from cvnets_nb.callback.set import SETConfig, choose_active, easy_mask, is_sure, update_counts
+from cvnets_nb.callback.set import SETConfig, choose_active, easy_mask, update_counts
+from cvnets_nb.tasks.classification import is_sure
 from cvnets_nb.core import rng_for
 import cvnets_nb.data.loader   # with_plan
 from cvnets_nb.samplers import Growing, MScVBS, SScFBS
@@ -325,7 +326,7 @@ def test_other_refusals():
         with pytest.raises(ValueError, match=next(iter(kw))): SET(**kw)
     class Twice(Callback):
         def after_loss(self): self.learn.pred = self.pred[...,None]
-    with pytest.raises(ValueError, match='class scores for each image or each of its pixels'): learner(script_for(1), SET(), cbs=[Twice()]).fit(1)
+    with pytest.raises(ValueError, match='class scores for each image'): learner(script_for(1), SET(), cbs=[Twice()]).fit(1)
 
 def test_sure_means_right_and_confident():
     p,y = torch.randn(500, 7)*3,torch.randint(0, 7, (500,))

@@ -4,15 +4,13 @@
 
 # %% auto #0
 __all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL', 'OpenImage',
-           'open_image', 'check_images', 'digits', 'folder_dls', 'folder_splits', 'SegBlock', 'SegCrop', 'SegRotate',
-           'check_masks', 'codes_of', 'scene_items', 'scenes', 'seg_dls']
+           'open_image', 'check_images', 'digits', 'digit_traits', 'tilted_digits', 'folder_dls', 'folder_splits']
 
 # %% ../../nbs/29_data.__init__.ipynb #d65fbb59
 from .sized import *
 from .loader import *
 from .image import OpenImage, check_images, open_image
-from .digits import *
+from .digits import digit_items, digit_traits, digits, split_by_class, tilted_digits
 from .folder import folder_dls, folder_splits
-from .segmentation import SegBlock, SegCrop, SegRotate, check_masks, codes_of, scene_items, scenes, seg_dls
-_all_ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL', 'OpenImage', 'open_image', 'check_images', 'digits', 'folder_dls', 'folder_splits',
-         'SegBlock', 'SegCrop', 'SegRotate', 'check_masks', 'codes_of', 'scene_items', 'scenes', 'seg_dls']
+_all_ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL', 'OpenImage', 'open_image', 'check_images',
+         'digits', 'digit_traits', 'tilted_digits', 'folder_dls', 'folder_splits']

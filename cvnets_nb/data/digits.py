@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 from fastcore.foundation import L
-from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter
 from fastai.vision.augment import RandomResizedCrop
@@ -15,7 +15,7 @@ from ..core import as_size, check_int, rng_for
 from .image import OpenImage, open_image
 
 # %% auto #0
-__all__ = ['split_by_class', 'digit_items', 'digits']
+__all__ = ['split_by_class', 'digit_items', 'digits_with', 'digits', 'digit_traits', 'tilted_digits']
 
 # %% ../../nbs/23_data.digits.ipynb #145847dd
 def split_by_class(
@@ -42,6 +42,27 @@ def digit_items()->L: # Of `[array, label]`: 32×32 `uint8`, and an int from 0 t
     big = lambda a: np.array(Image.fromarray((a*255/16).round().astype(np.uint8)).resize((32,32), Image.Resampling.BICUBIC))
     return L([big(a), int(y)] for a,y in zip(d.images, d.target))    # lists: fastai would take a tuple apart
 
+# %% ../../nbs/23_data.digits.ipynb #513410e2
+def digits_with(
+    block:TransformBlock, # Of the targets
+    items, # `[image, target, ...]`, in the order of `digit_items`
+    size=32, # Of the images, an int or `(h, w)`
+    bs:int=64, # Batch size
+    valid_pct:float=0.2, # Share of each digit that is held out
+    seed:int=42, # Names the split
+    num_workers:int=0, # Worker processes
+    item_tfms=None, # In place of the random crop
+    batch_tfms=None, # After the batch is made
+    path=None # Where a `Learner` on these data saves its files; the current folder
+)->DataLoaders:
+    "The digits with targets of any kind, split as `digits` splits them"
+    from sklearn.datasets import load_digits
+    _,valid = split_by_class(load_digits().target, valid_pct, seed)
+    if item_tfms is None: item_tfms = RandomResizedCrop(as_size(size), min_scale=0.7, ratio=(0.9,1.1), val_xtra=0)
+    db = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), block), get_x=ItemGetter(0), get_y=ItemGetter(1),
+                   splitter=IndexSplitter(valid), item_tfms=item_tfms, batch_tfms=batch_tfms)
+    return db.dataloaders(items, bs=check_int('bs', bs), num_workers=check_int('num_workers', num_workers, lo=0), path='.' if path is None else path)
+
 # %% ../../nbs/23_data.digits.ipynb #7746ef66
 def digits(
     size=32, # Of the images, an int or `(h, w)`; 32 is what they are enlarged to
@@ -54,9 +75,26 @@ def digits(
     path=None # Where a `Learner` on these data saves its files; the current folder
 )->DataLoaders:
     "scikit-learn's handwritten digits as `DataLoaders`: 10 classes, 1,438 images to train on and 359 to validate"
-    items = digit_items()
-    _,valid = split_by_class([o[1] for o in items], valid_pct, seed)
-    if item_tfms is None: item_tfms = RandomResizedCrop(as_size(size), min_scale=0.7, ratio=(0.9,1.1), val_xtra=0)
-    block = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1),
-                      splitter=IndexSplitter(valid), item_tfms=item_tfms, batch_tfms=batch_tfms)
-    return block.dataloaders(items, bs=check_int('bs', bs), num_workers=check_int('num_workers', num_workers, lo=0), path='.' if path is None else path)
+    return digits_with(CategoryBlock(), digit_items(), size, bs, valid_pct, seed, num_workers, item_tfms, batch_tfms, path)
+
+# %% ../../nbs/23_data.digits.ipynb #7157b0b0
+def digit_traits(
+    size=32, # Of the images, an int or `(h, w)`
+    bs:int=64, # Batch size
+    **kwargs # Of `digits_with`
+)->DataLoaders:
+    "The digits with several labels each: 'even', 'large' (over four), 'loop'"
+    def traits(y): return ['even']*(y % 2 == 0) + ['large']*(y > 4) + ['loop']*(y in (0,6,8,9))
+    return digits_with(MultiCategoryBlock(vocab=['even','large','loop']), L([a,traits(y)] for a,y in digit_items()), size, bs, **kwargs)
+
+def tilted_digits(
+    size=32, # Of the images, an int or `(h, w)`
+    bs:int=64, # Batch size
+    **kwargs # Of `digits_with`
+)->DataLoaders:
+    "The digits turned at random, with the angle as the target, 1 for 45 degrees to the left"
+    rng = rng_for(0x711)
+    def turned(a):
+        t = float(rng.uniform(-1, 1))
+        return [np.asarray(Image.fromarray(a).rotate(45*t, Image.Resampling.BICUBIC)), t]
+    return digits_with(RegressionBlock(), L(turned(a) for a,_ in digit_items()), size, bs, **kwargs)

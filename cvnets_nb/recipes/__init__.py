@@ -10,6 +10,6 @@ __all__ = ['Recipe', 'SegRecipe', 'get_recipe', 'list_recipes', 'read_recipe', '
 from .record import Recipe, SegRecipe, get_recipe, list_recipes, read_recipe, register_recipe
 from .published import *
 from .train import BatchLR, MixUpOrCutMix, NoDecay1d, RecipeSched, recipe_cbs, recipe_loss, recipe_opt
-from .augment import RecipeCrop, recipe_tfms
+from ..data.augment import RecipeCrop, recipe_tfms
 _all_ = ['Recipe', 'SegRecipe', 'get_recipe', 'list_recipes', 'read_recipe', 'register_recipe', 'BatchLR', 'MixUpOrCutMix', 'NoDecay1d', 'RecipeSched',
          'recipe_cbs', 'recipe_loss', 'recipe_opt', 'RecipeCrop', 'recipe_tfms']

@@ -55,6 +55,8 @@ class Recipe:
     eval_resize:int=256 # Short side of validation images before `size` is cropped from the middle
     top1:float=None # Published ImageNet accuracy, in %
     task = 'classification'      # no field: the class says it
+    @property
+    def changes_images(self): return self.crop is not None or bool(self.mixup or self.cutmix)     # of its own, as its task allows
     def __post_init__(self):
         for k in ('archs','crop','rand_augment','resize'):
             if isinstance(getattr(self, k, None), list): object.__setattr__(self, k, tuple(getattr(self, k)))
@@ -111,6 +113,8 @@ class SegRecipe(Recipe):
     head_lr:float=1. # Learning rate of the head as a multiple of the backbone's
     miou:float=None # Published mean IoU, in %
     task = 'segmentation'
+    @property
+    def changes_images(self): return self.resize is not None
     def __post_init__(self):
         super().__post_init__()
         check_seg_recipe(self)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['nesterov_step', 'recipe_sgd', 'recipe_opt', 'NoDecay1d', 'warm_cosine', 'warm_share', 'RecipeSched', 'BatchLR',
-           'recipe_loss', 'MixUpOrCutMix', 'recipe_mix', 'recipe_cbs']
+           'recipe_sampler', 'recipe_loss', 'MixUpOrCutMix', 'recipe_mix', 'recipe_cbs']
 
 # %% ../../nbs/62_recipes.train.ipynb #70fef4d2
 import math
@@ -16,7 +16,10 @@ from fastai.callback.mixup import CutMix, MixHandler, MixUp
 from fastai.callback.schedule import ParamScheduler
 from fastai.callback.training import GradientClip
 from fastai.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat
+from fastai.torch_core import num_distrib
 from fastai.optimizer import Adam, Optimizer, average_grad, l2_reg, momentum_step
+from ..core import as_size
+from ..samplers import *
 from ..callback import EMA
 from ..callback.plan import has_plan, whole_dl
 from .record import *
@@ -127,6 +130,18 @@ class BatchLR(Callback):
         self.opt.set_hyper('lr', [lr*(len(self.learn.xb[0])/bs)**self.power for lr in self._was])
     def after_batch(self):
         if hasattr(self, '_was'): self.opt.set_hyper('lr', self._was)
+
+# %% ../../nbs/62_recipes.train.ipynb #7e1c3ee9
+def recipe_sampler(
+    r:Recipe, # Whose `sampler`, `bs` and sizes
+    size=None # Base size, an int or `(h, w)`; None is the recipe's
+):
+    "The sampler of a recipe, for one of the processes that train"
+    size,bs = r.size if size is None else size,max(1, r.bs//max(1, num_distrib()))
+    if r.sampler == 'ssc_fbs': return SScFBS(size, bs)
+    ends = {k:proportional(getattr(r, k), r.size, max(as_size(size))) for k in ('min_size','max_size')}
+    s = dict(msc_fbs=MScFBS, msc_vbs=MScVBS)[r.sampler](size, bs, n_scales=r.n_scales, **ends)
+    return Growing(s, r.epochs, r.grow) if r.grow and r.epochs > 1 else s      # within one epoch nothing grows
 
 # %% ../../nbs/62_recipes.train.ipynb #b6ea80f6
 def recipe_loss(
