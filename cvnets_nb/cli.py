@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'settings', 'Parser', 'make_parser', 'read_args', 'read_run',
-           'write_run', 'is_finished', 'open_run', 'run_data', 'run_learner', 'data_facts', 'check_data', 'data_line',
-           'train_run', 'save_run', 'cvnets_train']
+           'write_run', 'is_finished', 'open_run', 'run_task', 'run_data', 'run_learner', 'data_facts', 'check_data',
+           'data_line', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, json, os, platform, shlex, shutil, sys, warnings
@@ -65,7 +65,7 @@ def rate(
 # %% ../nbs/82_cli.ipynb #a8f795a2
 _defaults = dict(  # digits, a folder
     data=(None,None), arch=('mobilenetv1_025','mobilenetv2_100'), sampler=('msc_vbs',)*2, set=(True,True), epochs=(30,30), size=(64,224), bs=(32,32),
-    lr=(1e-2,3e-3), seed=(42,42), workers=(0,None), recipe=(None,None), train=(None,None), valid=(None,None), skip=(False,False))
+    lr=(1e-2,3e-3), seed=(42,42), workers=(0,None), recipe=(None,None), train=(None,None), valid=(None,None), skip=(False,False), binary=(False,False), task=(None,None))
 
 def settings(
     given:dict # The options that were given
@@ -82,13 +82,15 @@ class Parser(argparse.ArgumentParser):
 def make_parser()->Parser:
     "The options of `cvnets_train`"
     p = Parser('cvnets_train', argument_default=argparse.SUPPRESS, allow_abbrev=False, description=
-        "Train an image classifier with multi-scale variable batches and Sample Efficient Training, and see what that saved. "
+        "Train a classifier or a segmenter of images with multi-scale variable batches and Sample Efficient Training, and see what that saved. "
         "Without --data it trains on scikit-learn's handwritten digits.")
     def add(nm, text, **kw):
         a,b = _defaults.get(nm, ('',''))
-        d = '' if nm in ('workers','recipe','skip') or a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
+        d = '' if nm in ('workers','recipe','skip','binary') or a in ('',None) else f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
         p.add_argument('--'+nm, help=text + d.replace('%', '%%').replace('True', '--set'), **kw)
-    add('data', 'folder with a folder of images for each class, or with train/ and valid/ (or Training/ and Testing/, ...) of such', metavar='PATH')
+    add('data', 'folder with a folder of images for each class, or with train/ and valid/ (or Training/ and Testing/, ...) of such; or with images/, labels/ and codes.txt', metavar='PATH')
+    add('task', 'what the targets are, one of list_tasks(); read from the layout of --data where it is not given', metavar='NAME')
+    add('binary', 'masks are black and white, for two classes', action='store_true')
     add('train', "folder in --data to train on, where its name is no usual one; '.' says that the class folders lie in --data itself", metavar='NAME')
     add('valid', 'folder in --data to validate on', metavar='NAME')
     add('skip', 'leave out images that cannot be read, and name them, in place of stopping', action='store_true')
@@ -144,7 +146,7 @@ def is_finished(
     run:dict # From `read_run`
 )->bool:
     "Has this run its results?"
-    return 'accuracy' in run
+    return 'valid_loss' in run
 
 # %% ../nbs/82_cli.ipynb #b86c05fb
 def _option(k, v):
@@ -182,15 +184,25 @@ def _quietly():
         import fastai.vision.all as fv
     return fv
 
+def run_task(
+    a:dict # From `settings`
+)->type: # A sub-class of `Task`
+    "What kind of targets a run has, before any image is read"
+    from cvnets_nb.tasks.core import folder_task, task_class
+    if a['data'] is None: return task_class(a['task'] or 'classification')
+    if not Path(a['data']).is_dir(): raise ValueError(f"--data must be a folder, and {a['data']} {'is a file' if Path(a['data']).exists() else 'does not exist'}")
+    if not os.access(a['data'], os.R_OK | os.X_OK): raise ValueError(f"--data {a['data']} may not be read; check its permissions")
+    return folder_task(a['data'], a['task'])
+
 def run_data(
     a:dict # From `settings`
 ):  # `DataLoaders`
     "The images of a run, checked"
-    from cvnets_nb.data import digits, folder_dls
-    if a['data'] is not None and Path(a['data']).is_dir() and not os.access(a['data'], os.R_OK | os.X_OK):
-        raise ValueError(f"--data {a['data']} may not be read; check its permissions")
-    kw = dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=a['workers'])
-    return digits(**kw) if a['data'] is None else folder_dls(a['data'], skip=a['skip'], train=a['train'], valid=a['valid'], **kw)
+    cls,kw = run_task(a),dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=a['workers'])
+    if a['data'] is None: return cls.toy(**kw)
+    own = {k:a[k] for k in ('skip','train','valid','binary') if a.get(k)}
+    if odd := [k for k in own if k not in cls.folder_options]: raise ValueError(f"--{odd[0]} is of no use for {cls.name}, which {a['data']} is laid out for")
+    return cls.folder(a['data'], **kw, **own)
 
 def _size(a): return tuple(a['size']) if isinstance(a['size'], list) else a['size']
 
@@ -208,10 +220,9 @@ def run_learner(
     fv = _quietly()
     from cvnets_nb.callback import CheckpointCallback
     from cvnets_nb.learner import OneSize, recipe_sampler, set_learner
-    from cvnets_nb.models.registry import check_name
     a,size,recipe = {**settings({}), **a},_size(a),_recipe(a)
     sampler = make_sampler(a['sampler'], size, a['bs'], a['epochs']) if a['sampler'] else None
-    check_name(a['arch'], 'classification')
+    run_task(a).check_arch(a['arch'])
     fv.set_seed(a['seed'], reproducible=True)
     dls = run_data(a)
     if recipe:
@@ -232,7 +243,7 @@ def data_facts(
     learn # From `run_learner`
 )->dict: # Plain values
     "What a resumed run must find again: the data"
-    return dict(train=learn.dls.train.n, valid=learn.dls.valid.n, classes=[str(o) for o in learn.dls.vocab])
+    return dict(train=learn.dls.train.n, valid=learn.dls.valid.n, classes=[str(o) for o in getattr(learn.dls, 'vocab', None) or range(learn.task.n_out)])
 
 def check_data(
     learn, # From `run_learner`
@@ -249,9 +260,8 @@ def data_line(
     facts:dict # From `data_facts`
 )->str:
     "What was taken for what"
-    from cvnets_nb.data import folder_splits
-    return (f"{folder_splits(a['data'], a.get('train'), a.get('valid'))}: {facts['train']:,} images of {len(facts['classes'])} classes to train on, "
-            f"{facts['valid']:,} to validate")
+    said = run_task(a).say_folder(a['data'], **{k:a.get(k) for k in ('train','valid')})
+    return f"{said}{': ' if said else ''}{facts['train']:,} images of {len(facts['classes'])} classes to train on, {facts['valid']:,} to validate"
 
 # %% ../nbs/82_cli.ipynb #0a26be7f
 def train_run(
@@ -283,7 +293,7 @@ def save_run(
     from safetensors.torch import save_file
     from cvnets_nb.callback import CheckpointCallback
     out = Path(out)
-    loss,acc = map(float, learn.validate())
+    loss,score,*_ = map(float, learn.validate())
     learn.cost.calibrate(steps=10)
     learn.cost.table().to_csv(out/'cost.csv', index_label='quantity')
     fig = Figure(figsize=(7,4), layout='constrained')
@@ -293,7 +303,7 @@ def save_run(
     learn.remove_cb(CheckpointCallback)
     learn.path = out
     learn.export('model.pkl')
-    run = {**run, 'accuracy':acc, 'valid_loss':loss, 'device':str(learn.dls.device), 'set_history':learn.set.history if hasattr(learn, 'set') else []}
+    run = {**run, learn.task.score:score, 'score':learn.task.say_score(score), 'valid_loss':loss, 'device':str(learn.dls.device), 'set_history':learn.set.history if hasattr(learn, 'set') else []}
     write_run(out, run)
     shutil.rmtree(out/'checkpoint', ignore_errors=True)
     return run
@@ -301,7 +311,7 @@ def save_run(
 # %% ../nbs/82_cli.ipynb #5207f360
 def _report(out, run, learn=None):
     "The accuracy, the bill and where things are"
-    print(f"\naccuracy {run['accuracy']:.2%} on {run['data']['valid']:,} images held out\n")
+    print(f"\n{run['score']} on {run['data']['valid']:,} images held out\n")
     if learn is None: print((out/'cost.csv').read_text(encoding='utf-8'))
     else: learn.cost.show()
     print(f"\n{out}/ holds model.pkl (load_learner), weights.safetensors, cost.csv, cost.png and run.json")

@@ -32,7 +32,8 @@ def test_a_spawned_worker_follows_the_plan(tmp_path):
     prog.write_text('''
 import multiprocessing
 if __name__ == '__main__':
-    from cvnets_nb.data import digits, scenes
+    from cvnets_nb.data import digits
+    from cvnets_nb.tasks import scenes
     from cvnets_nb.samplers import MScVBS
     multiprocessing.set_start_method('spawn')
     dl = digits(size=(32,24), bs=16, num_workers=1).with_plan(MScVBS(size=(32,24), bs=16), seed=1).train

@@ -54,13 +54,14 @@ def list_models(
 
 def check_name(
     name:str, # An architecture
-    task:str # What it is to be used for
+    *tasks:str # What it may be for
 ):
-    "Refuse a registered or unknown name that does not fit `task`, with those that do; `timm/<name>` is timm's to judge"
-    if name.startswith('timm/') or name in list_models(task=task): return
-    near = difflib.get_close_matches(name, list_models(task=task), n=4, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"list_models(task={task!r}) has those that are"
-    raise ValueError(f"architecture {name!r} is for {_models[name].task}, not for {task}: {hint}" if name in list_models() else f"unknown architecture {name!r}: {hint}")
+    "Refuse a registered or unknown name that fits none of `tasks`, with those that do; `timm/<name>` is timm's to judge"
+    fit = [nm for t in tasks for nm in list_models(task=t)]
+    if name.startswith('timm/') or name in fit: return
+    near = difflib.get_close_matches(name, fit, n=4, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"list_models(task={tasks[0]!r}) has those that are"
+    raise ValueError(f"architecture {name!r} is for {_models[name].task}, not for {tasks[0]}: {hint}" if name in list_models() else f"unknown architecture {name!r}: {hint}")
 
 # %% ../../nbs/30_models.registry.ipynb #170d31ba
 def _check_keywords(name, entry, kw):

@@ -15,6 +15,8 @@ from fastai.metrics import accuracy, accuracy_multi, mae
 from fastai.vision.core import PointScaler, TensorPoint
 from ..core import *
 from ..data.augment import recipe_tfms
+from ..data.digits import digit_traits, digits, tilted_digits
+from ..data.folder import folder_dls, folder_splits
 from .core import *
 
 # %% auto #0
@@ -45,6 +47,7 @@ def read_classes(
 class Classification(Task):
     "One class an image"
     name:ClassVar[str] = 'classification'
+    folder_options:ClassVar[tuple] = ('skip','train','valid')
 
     @classmethod
     def of(cls, dls):
@@ -66,9 +69,13 @@ class Classification(Task):
     def strata(self, dl): return read_classes(dl)
     def top(self, smoothing): return 1 - smoothing + smoothing/self.n_out
     @classmethod
-    def toy(cls, **kwargs):
-        from cvnets_nb.data.digits import digits
-        return digits(**kwargs)
+    def knows_folder(cls, path): return True          # asked last; what is wrong with the folder is said when it is read
+    @classmethod
+    def folder(cls, path, **kwargs): return folder_dls(path, **kwargs)
+    @classmethod
+    def say_folder(cls, path, **kwargs): return str(folder_splits(path, kwargs.get('train'), kwargs.get('valid')))
+    @classmethod
+    def toy(cls, **kwargs): return digits(**kwargs)
 
 def as_item(
     v # A number of any kind, a tensor with one too
@@ -99,7 +106,6 @@ class MultiLabel(Task):
         return sure.all(-1) & ((p > .5) == t).all(-1)
     @classmethod
     def toy(cls, **kwargs):
-        from cvnets_nb.data.digits import digit_traits
         return digit_traits(**kwargs)
 
 # %% ../../nbs/41_tasks.classification.ipynb #36299cdc
@@ -110,6 +116,8 @@ class Regression(Task):
     name:ClassVar[str] = 'regression'
     score:ClassVar[str] = 'mae'
     default_set:ClassVar[bool] = False # it needs a tolerance
+    @classmethod
+    def say_score(cls, v): return f'{cls.score} {v:.4g}'
 
     @classmethod
     def of(cls, dls):
@@ -131,5 +139,4 @@ class Regression(Task):
         return ((p.float()-t.float()).abs() <= rule.tol).all(1)
     @classmethod
     def toy(cls, **kwargs):
-        from cvnets_nb.data.digits import tilted_digits
         return tilted_digits(**kwargs)

@@ -15,8 +15,8 @@ from ..models import create_model
 from ..models.registry import check_name
 
 # %% auto #0
-__all__ = ['target_tfms', 'find_tfm', 'say_tensor', 'MakesModels', 'as_it_is', 'KnowsEasy', 'Task', 'register_task', 'list_tasks',
-           'toy_data', 'task_of', 'get_task']
+__all__ = ['target_tfms', 'find_tfm', 'say_tensor', 'MakesModels', 'as_it_is', 'KnowsEasy', 'HasData', 'Task', 'register_task',
+           'list_tasks', 'task_class', 'toy_data', 'folder_task', 'task_of', 'get_task']
 
 # %% ../../nbs/40_tasks.core.ipynb #7844a369
 def target_tfms(
@@ -44,7 +44,13 @@ def say_tensor(
 # %% ../../nbs/40_tasks.core.ipynb #39a03d3c
 class MakesModels:
     "How a task gets its network"
-    archs = 'classification' # Which of `list_models(task=...)` have the head that it needs
+    archs = ('classification',) # Which of `list_models(task=...)` it can use
+    @classmethod
+    def check_arch(cls,
+        name # A name, or a module
+    ):
+        "Refuse a name that no model of this task has, with those that are near"
+        if isinstance(name, str): check_name(name, *cls.archs)
     def model(self,
         arch, # A registered name, `timm/<name>`, or a module, which is taken as it is
         pretrained=False, # As in `create_model`
@@ -54,7 +60,7 @@ class MakesModels:
         "The network for these targets"
         if isinstance(arch, nn.Module): return as_it_is(arch, pretrained, kwargs)
         if not isinstance(arch, str): raise ValueError(f"arch must be a name of list_models(), a constructor or an nn.Module, got {arch!r}")
-        check_name(arch, self.archs)
+        self.check_arch(arch)
         return create_model(arch, n_out=n_out or self.n_out, pretrained=pretrained, **kwargs)
     def head(self,
         model:nn.Module # Any with `get_classifier`
@@ -98,9 +104,44 @@ class KnowsEasy:
         "The largest confidence that a loss with this smoothing trains towards"
         return 1.
 
+# %% ../../nbs/40_tasks.core.ipynb #96f24436
+class HasData:
+    "Where data of a task come from"
+    folder_options = () # What `folder` takes besides, by the names of the command's options
+    @classmethod
+    def knows_folder(cls,
+        path # A folder
+    )->bool:
+        "Is this folder laid out as this task reads one?"
+        return False
+    @classmethod
+    def folder(cls,
+        path, # A folder
+        **kwargs # Of its data: `size`, `bs`, `seed`, `num_workers`, ...
+    )->DataLoaders:
+        "The data of a folder"
+        raise ValueError(f"{cls.name} has no way to read a folder; make its DataLoaders and use set_learner")
+    @classmethod
+    def toy(cls, **kwargs)->DataLoaders:
+        "Small data of this kind, for tests, the command and the benchmark"
+        raise NotImplementedError
+    @classmethod
+    def say_folder(cls,
+        path, # A folder
+        **kwargs # Of `folder`
+    )->str:
+        "What was taken for what"
+        return ''
+    @classmethod
+    def say_score(cls,
+        v:float # Value of the metric `score`
+    )->str:
+        "The score as the command prints it"
+        return f'{cls.score} {v:.2%}'
+
 # %% ../../nbs/40_tasks.core.ipynb #7a27d3cb
 @dataclass(frozen=True)
-class Task(MakesModels, KnowsEasy):
+class Task(MakesModels, KnowsEasy, HasData):
     "What a kind of target asks for; made from the data by `task_of`"
     n_out:int # Outputs that the data ask for
     name:ClassVar[str] = '' # What messages, recipes and the command call it
@@ -143,10 +184,6 @@ class Task(MakesModels, KnowsEasy):
     )->list: # Empty where the recipe leaves the data's own
         "A recipe's item transforms for these targets"
         return []
-    @classmethod
-    def toy(cls, **kwargs)->DataLoaders:
-        "Small data of this kind, for tests, the command and the benchmark"
-        raise NotImplementedError
 
 # %% ../../nbs/40_tasks.core.ipynb #514a46be
 _tasks = Registry('task')
@@ -163,12 +200,28 @@ def list_tasks()->list: # Sorted names
     "The tasks that `task_of` knows"
     return _tasks.find()
 
+def task_class(
+    task:str # A name of `list_tasks()`
+)->type: # A sub-class of `Task`
+    "The class of a task"
+    return _tasks[task]
+
 def toy_data(
     task:str, # A name of `list_tasks()`
     **kwargs # Of its small data: `size`, `bs`, ...
 )->DataLoaders:
     "Small data of a task, which need no network"
     return _tasks[task].toy(**kwargs)
+
+def folder_task(
+    path, # A folder
+    task:str=None # A name of `list_tasks()`; None asks all of them
+)->type: # A sub-class of `Task`
+    "Which task a folder is laid out for"
+    if task is not None: return _tasks[task]
+    found = next((cls for cls in reversed(list(_tasks.values())) if cls.knows_folder(path)), None)
+    if found is None: raise ValueError(f"{path} is not laid out as any of {', '.join(list_tasks())} reads it")
+    return found
 
 def task_of(
     dls:DataLoaders # Any fastai `DataLoaders`

@@ -4,7 +4,7 @@
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #bb11c1ab
 from __future__ import annotations
-import random
+import random, re
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +16,7 @@ from fastcore.foundation import L
 from fasttransform import Transform
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter
+from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter, get_image_files
 from fastai.vision.core import AddMaskCodes, PILImage, PILMask
 from fastai.vision.augment import FlipItem, RandTransform
 from ...core import *
@@ -25,8 +25,8 @@ from ...data.image import OpenImage, _opened, _say
 
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
-           'digit_scene', 'scene_items', 'SegCrop', 'SegRotate', 'seg_dls', 'scenes', 'mask_fault', 'MaskSurvey',
-           'survey_masks', 'check_masks', 'missing_classes']
+           'digit_scene', 'scene_items', 'SegCrop', 'SegRotate', 'seg_dls', 'scenes', 'mask_folder', 'mask_files',
+           'MaskOf', 'mask_folder_dls', 'mask_fault', 'MaskSurvey', 'survey_masks', 'check_masks', 'missing_classes']
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7615f249
 _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
@@ -273,6 +273,54 @@ def scenes(
     "Scenes of handwritten digits with masks: 11 classes, and void"
     items = scene_items(n, size, False, seed, most, part) + scene_items(max(1, n//4), size, True, seed, most, part)
     return seg_dls(items, SCENE_CODES, range(n, len(items)), size, bs, ItemGetter(0), ItemGetter(1), **{'flip':False, 'void':255, 'num_workers':num_workers, 'path':'.' if path is None else path, **kwargs})
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #119f6142
+def mask_folder(
+    path # Any folder
+):  # `(images, masks)`, two folders; None where it holds no such two
+    "The folders of images and masks"
+    images = Path(path)/'images'
+    masks = next((d for nm in ('labels','masks') if (d := Path(path)/nm).is_dir()), None)
+    return (images,masks) if images.is_dir() and masks else None
+
+def mask_files(
+    images, # Folder of images
+    masks # Folder of masks
+)->dict: # A mask by its image's path, in the order of the images
+    "Which mask belongs to which image"
+    by_name = {re.sub(r'_(P|mask|label|L|gt)$', '', f.stem):f for f in get_image_files(masks)}
+    files = get_image_files(images).sorted()
+    if not files: raise ValueError(f"no images in {images}")
+    if lacks := [f.name for f in files if f.stem not in by_name]: raise ValueError(
+        f"{masks} lacks the masks of {len(lacks)} of {len(files)} images, e.g. {lacks[0]}; a mask is called as its image, with or without _mask")
+    return {f:by_name[f.stem] for f in files}
+
+class MaskOf:
+    "The mask of an image file"
+    def __init__(self, files): self.files = {str(k):v for k,v in files.items()}
+    def __call__(self, f): return self.files[str(f)]
+
+def mask_folder_dls(
+    path, # A folder with `images/`, `labels/` (or `masks/`), `codes.txt` and perhaps `valid.txt`
+    size=224, # An int or `(h, w)`
+    bs:int=16, # Batch size
+    valid_pct:float=0.2, # Share of the images held out, where there is no `valid.txt`
+    seed:int=42, # Names them
+    binary:bool=False, # Are the masks black and white, for two classes?
+    **kwargs # Of `seg_dls`
+)->DataLoaders:
+    "Images and masks of a folder as `DataLoaders`"
+    found = mask_folder(path)
+    if found is None: raise ValueError(f"{path} has no images/ with labels/ or masks/ beside it")
+    path,files,codes = Path(path),mask_files(*found),Path(path)/'codes.txt'
+    if not codes.is_file(): raise ValueError(f"{path} has no codes.txt, the names of the classes by index, a line each")
+    names = [l.strip() for l in codes.read_text(encoding='utf-8').splitlines() if l.strip()]
+    listed = path/'valid.txt'
+    own = {l.strip() for l in listed.read_text(encoding='utf-8').splitlines()} if listed.is_file() else None
+    if own is not None: valid = [i for i,f in enumerate(files) if f.name in own]
+    else: valid = split_by_class([0]*len(files), valid_pct, seed)[1]
+    if not len(valid): raise ValueError(f"{listed} names none of the images of {found[0]}; it holds a file name a line")
+    return seg_dls(L(list(files)), names, valid, size, bs, get_y=MaskOf(files), binary=binary, path=path, **kwargs)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7c680547
 def mask_fault(

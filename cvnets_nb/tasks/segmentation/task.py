@@ -23,7 +23,7 @@ from ..core import *
 from .loss import PixelLoss, SegmentationLoss
 from .metrics import PixelConfusion, iou_of
 from .models import Segmenter
-from .data import SegCrop, SegRotate, codes_of, codes_tfm, missing_classes, survey_masks
+from .data import SegCrop, SegRotate, codes_of, codes_tfm, mask_folder, mask_folder_dls, missing_classes, scenes, survey_masks
 
 # %% auto #0
 __all__ = ['SegMetric', 'seg_metrics', 'seg_loss', 'SegLearner', 'show_masks', 'shows_whole', 'original_confusion', 'sure_share',
@@ -270,6 +270,8 @@ class Segmentation(Task):
     name:ClassVar[str] = 'segmentation'
     score:ClassVar[str] = 'miou'
     learner_cls:ClassVar[type] = SegLearner
+    folder_options:ClassVar[tuple] = ('binary',)
+    archs:ClassVar[tuple] = ('segmentation','classification') # a backbone gets a head
 
     @classmethod
     def of(cls, dls):
@@ -285,6 +287,7 @@ class Segmentation(Task):
     def model(self, arch, pretrained=False, n_out=None, **kwargs):
         n_out = n_out or self.n_out
         if isinstance(arch, nn.Module) and not hasattr(arch, 'feature_info'): return as_it_is(arch, pretrained, kwargs)
+        self.check_arch(arch)
         if isinstance(arch, str) and arch in list_models(task=self.name): return create_model(arch, n_out=n_out, pretrained=pretrained, **kwargs)
         return Segmenter(n_out, backbone=arch, backbone_weights=pretrained, **kwargs)
     def head(self, model): return list(getattr(model, 'seg_head', model).parameters())
@@ -303,6 +306,8 @@ class Segmentation(Task):
         return sure_share(pred, targ, rule.threshold, self.void) >= rule.share
     def top(self, smoothing): return 1 - smoothing + smoothing/self.n_out
     @classmethod
-    def toy(cls, **kwargs):
-        from cvnets_nb.tasks.segmentation.data import scenes
-        return scenes(**kwargs)
+    def knows_folder(cls, path): return mask_folder(path) is not None
+    @classmethod
+    def folder(cls, path, **kwargs): return mask_folder_dls(path, **kwargs)
+    @classmethod
+    def toy(cls, **kwargs): return scenes(**kwargs)
