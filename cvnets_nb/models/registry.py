@@ -84,6 +84,8 @@ def _timm_model(name, n_out, in_chans, pretrained, **kw):
         near = difflib.get_close_matches(base, timm.list_models(), n=4, cutoff=0.5)
         raise ValueError(f"unknown timm model {name!r}: did you mean {', '.join(f'timm/{o}' for o in near) or 'one of timm.list_models()'}?")
     if pretrained is None or isinstance(pretrained, bool): return timm.create_model(name, pretrained=bool(pretrained), num_classes=n_out, in_chans=in_chans, **kw)
+    if isinstance(pretrained, str) and not pretrained.endswith(('.pt','.pth','.safetensors')): raise ValueError(
+        f"pretrained must be True, False, a state dict or the path of a file for timm's models, got {pretrained!r}; a set of weights is part of the name, 'timm/{base}.<weights>'")
     from cvnets_nb.models.weights import timm_from
     return timm_from(name, pretrained, n_out, in_chans, **kw)
 
