@@ -37,6 +37,7 @@ from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
 from .callback import *
 from .tasks import *
+from .tasks.core import task_class
 from .tasks.segmentation.data import open_mask
 from .learner import set_learner, speed_cbs
 from .recipes import get_recipe
@@ -152,13 +153,13 @@ def run_row(
     learn = train_arm(data, arm, epochs, seed, *args, **kwargs)
     vals = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1]))
     cost = {k:learn.cost.totals[k] for k in ('updates','samples','pixels','flops','wait_seconds','peak_memory')}
-    return dict(arm=arm.name, epochs=epochs, seed=seed, **_scores(vals), seconds=learn.clock.seconds, **cost, **{f'at_{k}':v for k,v in accuracy_at(learn, sizes or ()).items()})
+    return dict(arm=arm.name, epochs=epochs, seed=seed, **_scores(vals, [learn.task.score, *(m.name for m in learn.metrics)]), seconds=learn.clock.seconds, **cost, **{f'at_{k}':v for k,v in accuracy_at(learn, sizes or ()).items()})
 
-def _scores(vals):
-    "What a row says of how good it is, the first of it what tables go by"
-    own = [k for k in ('accuracy','miou','pixel_acc') if k in vals]
-    out = {k:float(vals.get('ema_'+k, vals[k])) for k in own}
-    return {own[0]:out[own[0]], 'raw_'+own[0]:float(vals[own[0]]), **out}
+def _scores(vals, names):
+    "What a row says of how good it is, the task's score first"
+    out = {k:float(vals.get('ema_'+k, vals[k])) for k in names if k in vals}
+    score = names[0]
+    return {score:out[score], 'raw_'+score:float(vals[score]), **out}
 
 # %% ../nbs/81_bench.ipynb #5fe129e1
 def schedule(
@@ -356,9 +357,10 @@ _costs = ['seconds','updates','pixels','flops']
 
 def score_of(
     rows:list # Rows of a comparison
-)->str: # 'accuracy', or 'miou' for masks
+)->str: # A task's score, 'accuracy' where there are no rows
     "The column that says how good a row is"
-    return 'miou' if rows and 'miou' in rows[0] else 'accuracy'
+    known = [task_class(nm).score for nm in list_tasks()]
+    return next((k for k in (rows[0] if rows else ()) if k in known), 'accuracy')
 
 def summary(
     rows:list # Rows of a comparison

@@ -10,6 +10,7 @@ import numpy as np, torch
 from torch import Tensor
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Categorize, MultiCategorize, RegressionSetup, get_c
+from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat
 from fastai.metrics import accuracy, accuracy_multi, mae
 from fastai.vision.core import PointScaler, TensorPoint
@@ -20,7 +21,7 @@ from ..data.folder import folder_dls, folder_splits
 from .core import *
 
 # %% auto #0
-__all__ = ['is_sure', 'read_classes', 'Classification', 'as_item', 'MultiLabel', 'Regression']
+__all__ = ['is_sure', 'read_classes', 'Classification', 'as_item', 'MultiLabel', 'ValueLearner', 'Regression']
 
 # %% ../../nbs/41_tasks.classification.ipynb #a31cac13
 def is_sure(
@@ -108,6 +109,33 @@ class MultiLabel(Task):
     def toy(cls, **kwargs):
         return digit_traits(**kwargs)
 
+# %% ../../nbs/41_tasks.classification.ipynb #3b41be5d
+class ValueLearner(Learner):
+    "A `Learner` of values, which shows each image with the truth and what was predicted (fastai's own `show_results` fails on plain numbers)"
+    def show_results(self,
+        ds_idx:int=1, # 0 training, 1 validation data
+        dl=None, # Another loader
+        max_n:int=9, # Images
+        figsize=None, # In inches
+        **kwargs
+    ):
+        "Images, titled with the truth and the prediction; points are drawn, the truth green and the prediction red"
+        from fastai.vision.data import get_grid
+        dl = self.dls[ds_idx].new(shuffle=False) if dl is None else dl
+        b = dl.one_batch()
+        preds,_ = self.get_preds(dl=[b])
+        images,axs = dl.decode(b)[0],get_grid(min(max_n, len(preds)), figsize=figsize)
+        for image,truth,pred,ax in zip(images, b[-1].cpu(), preds, axs): _show_value(image, truth, pred, ax)
+        return axs
+
+def _show_value(image, truth, pred, ax):
+    ax.imshow(np.asarray(image.permute(1,2,0)))
+    ax.axis('off')
+    if truth.ndim == 2:
+        half = np.array(image.shape[:0:-1])/2               # fastai's points run from -1 to 1, x before y
+        for p,color in ((truth,'lime'), (pred.view(-1,2),'red')): ax.scatter(*((np.asarray(p)+1)*half).T, s=12, color=color)
+    else: ax.set_title('\n'.join(', '.join(f'{float(v):.2f}' for v in o.flatten()) for o in (truth,pred)), fontsize=8)
+
 # %% ../../nbs/41_tasks.classification.ipynb #36299cdc
 @register_task
 @dataclass(frozen=True)
@@ -116,6 +144,7 @@ class Regression(Task):
     name:ClassVar[str] = 'regression'
     score:ClassVar[str] = 'mae'
     default_set:ClassVar[bool] = False # it needs a tolerance
+    learner_cls:ClassVar[type] = ValueLearner
     @classmethod
     def say_score(cls, v): return f'{cls.score} {v:.4g}'
 

@@ -206,6 +206,7 @@ def task_class(
     "The class of a task"
     return _tasks[task]
 
+# %% ../../nbs/40_tasks.core.ipynb #16130264
 def toy_data(
     task:str, # A name of `list_tasks()`
     **kwargs # Of its small data: `size`, `bs`, ...
@@ -223,6 +224,7 @@ def folder_task(
     if found is None: raise ValueError(f"{path} is not laid out as any of {', '.join(list_tasks())} reads it")
     return found
 
+# %% ../../nbs/40_tasks.core.ipynb #b61ef217
 def task_of(
     dls:DataLoaders # Any fastai `DataLoaders`
 )->Task:

@@ -295,9 +295,12 @@ def mask_files(
         f"{masks} lacks the masks of {len(lacks)} of {len(files)} images, e.g. {lacks[0]}; a mask is called as its image, with or without _mask")
     return {f:by_name[f.stem] for f in files}
 
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #7d5c1c3e
 class MaskOf:
     "The mask of an image file"
-    def __init__(self, files): self.files = {str(k):v for k,v in files.items()}
+    def __init__(self,
+        files:dict # A mask by its image
+    ): self.files = {str(k):v for k,v in files.items()}
     def __call__(self, f): return self.files[str(f)]
 
 def mask_folder_dls(

@@ -27,7 +27,7 @@ from .data import SegCrop, SegRotate, codes_of, codes_tfm, mask_folder, mask_fol
 
 # %% auto #0
 __all__ = ['SegMetric', 'seg_metrics', 'seg_loss', 'SegLearner', 'show_masks', 'shows_whole', 'original_confusion', 'sure_share',
-           'is_masks', 'check_segmentation', 'seg_tfms', 'Segmentation']
+           'is_masks', 'check_segmentation', 'seg_tfms', 'MakesSegmenters', 'Segmentation']
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #2c3ffef4
 class SegMetric(Metric):
@@ -262,16 +262,30 @@ def seg_tfms(
     return tfms
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #b848c5ec
+class MakesSegmenters:
+    "Segmenters of any backbone"
+    archs = 'segmentation','classification' # a backbone gets a head
+    def model(self, arch, pretrained=False, n_out=None, **kwargs):
+        n_out = n_out or self.n_out
+        if isinstance(arch, nn.Module) and not hasattr(arch, 'feature_info'): return as_it_is(arch, pretrained, kwargs)
+        self.check_arch(arch)
+        if isinstance(arch, str) and arch in list_models(task=self.name): return create_model(arch, n_out=n_out, pretrained=pretrained, **kwargs)
+        return Segmenter(n_out, backbone=arch, backbone_weights=pretrained, **kwargs)
+    def head(self, model): return list(getattr(model, 'seg_head', model).parameters())
+    def constructor(self):
+        from fastai.vision.learner import unet_learner
+        return unet_learner
+
+# %% ../../../nbs/46_tasks.segmentation.task.ipynb #4ae49c8f
 @register_task
 @dataclass(frozen=True)
-class Segmentation(Task):
+class Segmentation(MakesSegmenters, Task):
     "A class for each pixel"
     void:int=255 # Index of pixels that nobody labelled
     name:ClassVar[str] = 'segmentation'
     score:ClassVar[str] = 'miou'
     learner_cls:ClassVar[type] = SegLearner
     folder_options:ClassVar[tuple] = ('binary',)
-    archs:ClassVar[tuple] = ('segmentation','classification') # a backbone gets a head
 
     @classmethod
     def of(cls, dls):
@@ -284,16 +298,6 @@ class Segmentation(Task):
     def metrics(self):
         miou = SegMetric(self.n_out, self.void)
         return [miou, SegMetric(self.n_out, self.void, 'pixel_acc', of=miou)]
-    def model(self, arch, pretrained=False, n_out=None, **kwargs):
-        n_out = n_out or self.n_out
-        if isinstance(arch, nn.Module) and not hasattr(arch, 'feature_info'): return as_it_is(arch, pretrained, kwargs)
-        self.check_arch(arch)
-        if isinstance(arch, str) and arch in list_models(task=self.name): return create_model(arch, n_out=n_out, pretrained=pretrained, **kwargs)
-        return Segmenter(n_out, backbone=arch, backbone_weights=pretrained, **kwargs)
-    def head(self, model): return list(getattr(model, 'seg_head', model).parameters())
-    def constructor(self):
-        from fastai.vision.learner import unet_learner
-        return unet_learner
     def check_recipe(self, recipe):
         if recipe.task == self.name or not recipe.changes_images: return
         raise ValueError(f"recipe {recipe.name!r} crops or mixes images as {recipe.task} does, and masks would not follow; take one for masks, such as 'small_masks', "
