@@ -168,7 +168,7 @@ def sized_for(
     "`dls` with a plan that `model` can follow"
     s = dls.train.sampler
     base,own = tuple(s.base),tuple(getattr(model, 'default_cfg', {}).get('input_size', ())[1:])
-    others = [hw for hw in {tuple(s.pairs[i][:2]) for i in (0,-1)} - {base} if not takes(model, hw)]
+    others = [hw for hw in sorted({tuple(s.pairs[i][:2]) for i in (0,-1)} - {base}) if not takes(model, hw)]
     if not takes(model, base):
         if len(own) != 2 or own == base or not takes(model, own): return dls      # the size is not the reason: training tells
         raise ValueError(f"this {type(model).__name__} takes images of {_by(own)}, and the data have {_by(base)}: give them that size{_dynamic(model)}")
