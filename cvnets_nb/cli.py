@@ -8,11 +8,11 @@ __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'settings', 'P
            'data_line', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
-import argparse, difflib, json, os, platform, shlex, shutil, sys, warnings
+import argparse, difflib, json, os, platform, re, shlex, shutil, sys, warnings
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from .core import whole_file
+from .core import PackageWarning, warn, whole_file
 from .samplers import *
 
 # %% ../nbs/82_cli.ipynb #1c3adfc4
@@ -94,7 +94,7 @@ def make_parser()->Parser:
     add('train', "folder in --data to train on, where its name is no usual one; '.' says that the class folders lie in --data itself", metavar='NAME')
     add('valid', 'folder in --data to validate on', metavar='NAME')
     add('skip', 'leave out images that cannot be read, and name them, in place of stopping', action='store_true')
-    add('arch', "architecture, one of list_models(task='classification'), or timm/NAME", metavar='NAME')
+    add('arch', "architecture, one of list_models(task='classification'), or timm/NAME, trained from scratch", metavar='NAME')
     add('sampler', f"{', '.join(samplers)}; for the last two also with +growing, small sizes first", metavar='NAME')
     add('set', 'leave easy images out of the next epochs, or not', action=argparse.BooleanOptionalAction)
     add('recipe', 'published hyper-parameters, one of list_recipes(), or a YAML file of your own; brings its sampler and learning rates', metavar='NAME')
@@ -234,7 +234,7 @@ def run_learner(
     try: return make(sampler)
     except OneSize as e:
         if a['sampler'] not in (None,_defaults['sampler'][0]): raise ValueError(f"--sampler {a['sampler']}: {e}; here --sampler ssc_fbs") from e
-        warnings.warn(f"{e}; --sampler ssc_fbs is taken")
+        warn(f"{e}; --sampler ssc_fbs is taken")
     fv.set_seed(a['seed'], reproducible=True)
     return make(SScFBS(size, a['bs']))
 
@@ -312,9 +312,18 @@ def save_run(
 def _report(out, run, learn=None):
     "The accuracy, the bill and where things are"
     print(f"\n{run['score']} on {run['data']['valid']:,} images held out\n")
-    if learn is None: print((out/'cost.csv').read_text(encoding='utf-8'))
+    if learn is None: print(_table(out/'cost.csv'))
     else: learn.cost.show()
     print(f"\n{out}/ holds model.pkl (load_learner), weights.safetensors, cost.csv, cost.png and run.json")
+
+def _table(file):
+    import pandas as pd
+    return pd.read_csv(file, index_col=0).to_string(float_format='{:,.2f}'.format, na_rep='-')
+
+def _as_options(text):
+    "A message of the package in the command's own words"
+    for old,new in ((r"\b(train|valid)='([^']*)'", r'--\1 \2'), (r'\b(skip|binary)=True', r'--\1'), (r'SScFBS\([^)]*\)', '--sampler ssc_fbs')): text = re.sub(old, new, text)
+    return text
 
 @contextmanager
 def _own_warnings(prog):
@@ -322,7 +331,7 @@ def _own_warnings(prog):
     with warnings.catch_warnings():
         was = warnings.showwarning
         def show(message, category, filename, lineno, file=None, line=None):
-            if Path(filename).is_relative_to(Path(__file__).parent): print(f'{prog}: {message}', file=sys.stderr)
+            if issubclass(category, PackageWarning): print(f'{prog}: {_as_options(str(message))}', file=sys.stderr)
             else: was(message, category, filename, lineno, file, line)
         warnings.showwarning = show
         yield
@@ -348,7 +357,7 @@ def cvnets_train(
             learn = run_learner(a, out)
             if run: check_data(learn, run, out)
             if a['data'] is not None: print(data_line(a, data_facts(learn)), flush=True)
-        except (ValueError,OSError) as e: p.error(str(e))
+        except (ValueError,OSError) as e: p.error(_as_options(str(e)))
         _report(*_trained(p, learn, a, out, run))
 
 def _trained(p, learn, a, out, run):

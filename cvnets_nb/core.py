@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['check_int', 'first_of', 'as_size', 'make_divisible', 'nearest_multiple', 'largest_divisor', 'default_divisor',
-           'rng_for', 'Registry', 'whole_file']
+           'rng_for', 'PackageWarning', 'warn', 'Registry', 'whole_file']
 
 # %% ../nbs/00_core.ipynb #b2e1703e
-import difflib, fnmatch, math, numbers, os
+import difflib, fnmatch, math, numbers, os, sys, warnings
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -80,6 +80,19 @@ def rng_for(
 )->np.random.Generator: # A generator of its own
     "A random generator that depends on `key` alone"
     return np.random.default_rng([int(k) & 0xFFFF_FFFF_FFFF_FFFF for k in key])
+
+# %% ../nbs/00_core.ipynb #46a90c50
+class PackageWarning(UserWarning):
+    "What this package warns of"
+
+def warn(
+    message:str # What happened, and what was done about it
+):
+    "Warn, pointing at the first line that is neither this package's nor fastai's"
+    level,frame = 2,sys._getframe(1)
+    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0] in ('cvnets_nb','fastai','fastcore','contextlib'):
+        level,frame = level+1,frame.f_back
+    warnings.warn(message, PackageWarning, stacklevel=level-1)
 
 # %% ../nbs/00_core.ipynb #52f8f823
 class Registry(dict):

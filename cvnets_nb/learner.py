@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
-           'recipe_data', 'OneSize', 'takes', 'sized_for', 'make_learner', 'learner_cbs', 'chosen_by', 'recipe_model',
-           'finished', 'set_learner']
+           'recipe_data', 'OneSize', 'takes', 'sized_for', 'regrown', 'GrowWithFit', 'make_learner', 'learner_cbs',
+           'chosen_by', 'recipe_model', 'finished', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
-import inspect, warnings, torch
+import inspect, torch
 from functools import partial
 from torch import nn
 from fastcore.basics import patch
@@ -19,8 +19,10 @@ from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize
 from fastai.vision.augment import CropPad, RandomResizedCrop, RandTransform
 from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import num_distrib
+from .core import warn
 from .samplers import *
 from .data import find_sized
 from .data.augment import RecipeCrop
@@ -93,6 +95,7 @@ def normed(
     if norm is None:
         norm = Normalize.from_stats(mean, std, cuda=dls.device.type == 'cuda')
         return type(dls)(*[dl.new(after_batch=[*dl.after_batch.fs, norm]) for dl in dls.loaders], path=dls.path, device=dls.device)
+    if model.default_cfg.get('source') == 'file': return dls            # nobody knows better than you how it was trained
     same = all(a.numel() == b.numel() and torch.allclose(a.flatten().cpu().float(), b, atol=1e-3) for a,b in ((norm.mean, mean), (norm.std, std)))
     if not same: raise ValueError(f"the data is normalised with mean {norm.mean.flatten().tolist()} and these weights want {mean.tolist()} (std {std.tolist()}); leave Normalize out, set_learner adds what they want")
     return dls
@@ -175,11 +178,35 @@ def sized_for(
     if not others: return dls
     why = f"this {type(model).__name__} takes images of {_by(base)}, and not of {_by(others[0])}: one size, SScFBS({base[0] if base[0] == base[1] else base}, {s.bs}){_dynamic(model)}"
     if chosen: raise OneSize(f"{why}; the plan has {', '.join(_by(p[:2]) for p in s.pairs)}")
-    warnings.warn(f"{why}; set_learner takes the first")
+    warn(f"{why}; set_learner takes the first")
     return dls.with_plan(SScFBS(base, s.bs))
 
 def _by(hw): return 'x'.join(map(str, hw))
 def _dynamic(model): return ", or dynamic_img_size=True for many" if 'dynamic_img_size' in inspect.signature(type(model).__init__).parameters else ''
+
+# %% ../nbs/70_learner.ipynb #8b7b3a9e
+def regrown(
+    dls:DataLoaders, # With a plan, or not
+    recipe, # A `Recipe` whose sizes may grow
+    n_epoch:int # Of the fit
+)->DataLoaders: # `dls` itself where nothing changes
+    "`dls` whose sizes grow over `n_epoch`, where they grow by the recipe"
+    if not (recipe.grow and has_plan(dls.train)): return dls
+    def sizes(s): return s.sampler if isinstance(s, Growing) else s
+    was = dls.train.sampler
+    new = recipe_sampler(recipe.replace(epochs=n_epoch), was.size)
+    return dls.with_plan(new, seed=dls.train.seed, replace=dls.train.replace) if was != new and sizes(was) == sizes(new) else dls
+
+class GrowWithFit(Callback):
+    "Let a recipe's sizes grow over the epochs of each fit"
+    order = -90      # before the plan is read, and the loaders are shared out
+    def before_fit(self):
+        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return
+        recipe,dl = getattr(self.learn, 'recipe', None),self.dls.train
+        if recipe is not None: self.learn.dls = regrown(self.dls, recipe, self.n_epoch)
+        s = getattr(self.dls.train, 'sampler', None)
+        if isinstance(s, Growing) and self.n_epoch <= s.until*(s.epochs-1): warn(
+            f"these sizes grow over {s.epochs} epochs and this fit has {self.n_epoch}, so that it never reaches {s.size}: make the sampler with Growing(..., epochs={self.n_epoch})")
 
 # %% ../nbs/70_learner.ipynb #c26b2a5f
 def make_learner(
@@ -219,7 +246,7 @@ def learner_cbs(
     cbs # The user's
 )->list: # Oldest first; of two of a kind the newer
     "The callbacks of a Learner"
-    own = [OnePerKind()] + (speed_cbs(dls.device) if speed else []) + chosen_by(set, cbs, recipe) + [CostLedger()]
+    own = [OnePerKind(), GrowWithFit()] + (speed_cbs(dls.device) if speed else []) + chosen_by(set, cbs, recipe) + [CostLedger()]
     every = own + (recipe_cbs(recipe) if recipe else []) + list(cbs)
     gone = superseded(every)
     return [cb for cb in every if not any(cb is o for o in gone)]
@@ -298,13 +325,4 @@ def fit_recipe(self:Learner,
     if r is None: raise ValueError("this Learner has no recipe: make it with set_learner(..., recipe='resnet_simple'), or set learn.recipe")
     r = r if n_epoch is None else r.scaled(epochs=n_epoch)
     if hasattr(self, 'ema') and r.ema and self.ema.span is None: self.ema.momentum = r.ema
-    self.dls = _regrown(self.dls, r)
     self.fit(r.epochs, r.lr, cbs=L(cbs) + RecipeSched(r), start_epoch=start_epoch, reset_opt=reset_opt)
-
-def _regrown(dls, r):
-    "Sizes that grow by the recipe grow over the epochs that it is fit for; a sampler of your own is left alone"
-    if not (r.grow and has_plan(dls.train)): return dls
-    def sizes(s): return s.sampler if isinstance(s, Growing) else s
-    was = dls.train.sampler
-    new = recipe_sampler(r, was.size)
-    return dls.with_plan(new, seed=dls.train.seed) if was != new and sizes(was) == sizes(new) else dls

@@ -467,3 +467,57 @@ def test_a_run_that_crashes_at_once_leaves_its_folder_free(tmp_path, monkeypatch
     assert not (tmp_path/'run').exists()
     cvnets_train(argv)
     assert (tmp_path/'run'/'model.pkl').is_file()
+
+# --- what a first user met
+def test_sizes_of_a_recipe_grow_over_every_fit():
+    "The base size is reached by whatever fit, however short; too short a plan of one's own is told"
+    learn = set_learner(digits(32, bs=64), small_net(), recipe='small_data')
+    seen = []
+    class Seen(Callback):
+        def before_batch(self):
+            if self.training: seen.append((self.epoch, self.xb[0].shape[-1]))
+    for fit, n in ((learn.fit_one_cycle, 3), (learn.fit, 2), (learn.fit_recipe, 3)):
+        seen.clear()
+        quiet(fit, n, cbs=Seen())
+        assert max(s for e, s in seen if e == n-1) == 32 and max(s for e, s in seen if e == 0) < 32
+    with pytest.warns(UserWarning, match='these sizes grow over 30 epochs and this fit has 2'): quiet(set_learner(digits(32, bs=64), small_net(), Growing(MScFBS(32, 64, max_size=32), 30)).fit, 2)
+
+def test_a_loss_that_leaves_void_out_by_itself():
+    items = [[a, np.where(m == 255, 11, m).astype(np.uint8)] for a, m in scene_items(8, (32, 48))]
+    dls = seg_dls(items, [*map(str, range(11)), 'Void'], [6, 7], (32, 48), 2, ItemGetter(0), ItemGetter(1), num_workers=0)
+    learn = set_learner(dls, nn.Conv2d(3, 12, 1), loss_func=CrossEntropyLossFlat(axis=1, ignore_index=11))
+    quiet(learn.fit, 1)
+    x, y = dls.one_batch()
+    want = F.cross_entropy(learn.model.cpu()(x.cpu().as_subclass(torch.Tensor)), y.cpu().as_subclass(torch.Tensor).long(), ignore_index=11)
+    assert torch.allclose(learn.loss_func(learn.model(x.cpu()), y.cpu()), want, atol=1e-5)
+
+def test_binary_for_masks_that_hold_0_and_1_already(tmp_path):
+    files, of = painted(tmp_path, 'index')
+    with pytest.raises(ValueError, match="with binary=True class 'disc' is in no mask"):
+        set_learner(seg_dls(files, ['paper', 'disc'], range(6, 8), 32, 2, get_y=of, num_workers=0, binary=True), nn.Conv2d(3, 2, 1))
+
+def test_statistics_follow_the_weights(tmp_path):
+    import torchvision
+    tv = torchvision.models.resnet18(num_classes=7).state_dict()
+    norm = lambda learn: next((t for t in learn.dls.train.after_batch.fs if isinstance(t, Normalize)), None)
+    assert torch.allclose(norm(set_learner(digits(32, bs=64), 'resnet18_tv', SScFBS(32, 64), pretrained=tv)).mean.flatten().cpu(), torch.tensor([.485, .456, .406]))
+    mine = digits(32, bs=64, batch_tfms=Normalize.from_stats([.5]*3, [.5]*3, cuda=False))
+    assert norm(set_learner(mine, 'resnet18_tv', SScFBS(32, 64), pretrained=tv)).mean.flatten()[0] == .5            # a file's own are yours to say
+    timm = pytest.importorskip('timm')
+    seg = set_learner(scenes((32, 48), bs=4, n=8), 'timm/tf_efficientnet_lite0', width=8, output_stride=16, pretrained=timm.create_model('tf_efficientnet_lite0').state_dict())
+    assert norm(seg).mean.flatten()[0] == .5
+
+def test_the_runs_of_the_command_are_no_class(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(collection(tmp_path, 'cat', 'dog', n=6))
+    for out in ('cvnets_run', 'second'): cvnets_train([*quick, '--data', '.', '--out', out])
+    assert '10 images of 2 classes to train on' in capsys.readouterr().out
+    cvnets_train(['--resume', '--out', 'second'])
+    assert 'single-scale' in (out := capsys.readouterr().out) and ',' not in out.split('single-scale')[0].split('\n')[-1]
+
+def test_messages_of_the_command_name_options(tmp_path, capsys):
+    d = collection(tmp_path/'d', 'cat', 'dog', n=6)
+    (d/'cat'/'3.jpg').write_bytes(b'no image')
+    for argv, says, not_ in (([], '--skip', 'skip=True'), (['--size', '99'], '--sampler ssc_fbs', 'SScFBS')):
+        with pytest.raises(SystemExit): cvnets_train(['--data', str(d), '--arch', 'mobilenetv1_025', '--out', str(tmp_path/'run'), *argv])
+        err = capsys.readouterr().err
+        assert says in err and not_ not in err

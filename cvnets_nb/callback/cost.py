@@ -6,7 +6,7 @@
 __all__ = ['same_rng', 'own_hooks', 'bare_copy', 'count_flops', 'peak_memory', 'single_scale_epoch', 'n_updates', 'CostLedger']
 
 # %% ../../nbs/52_callback.cost.ipynb #cf816c2b
-import random, sys, time, warnings
+import random, sys, time
 from collections import Counter
 from copy import deepcopy
 from contextlib import contextmanager, nullcontext
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from fastai.torch_core import apply, find_bs, get_model
 from fastai.callback.hook import Hook
 from fastai.callback.training import GradientAccumulation
-from ..core import check_int
+from ..core import check_int, warn
 from ..samplers.multiscale import SScFBS
 from .plan import *
 
@@ -210,7 +210,7 @@ def _flops(self:CostLedger, size, train=True):
 def _try_flops(self:CostLedger, model, size, train):
     try: return count_flops(model, self._known['xb'], size if size != (1,1) else None, train)
     except Exception as e:
-        warnings.warn(f"CostLedger cannot count the operations of this model ({type(e).__name__}: {e}); the other costs are counted")
+        warn(f"CostLedger cannot count the operations of this model ({type(e).__name__}: {e}); the other costs are counted")
         return None
 
 # %% ../../nbs/52_callback.cost.ipynb #f052d230

@@ -6,11 +6,11 @@
 __all__ = ['update_counts', 'easy_mask', 'choose_active', 'wrapped', 'smoothing_of', 'SETConfig', 'SETState', 'SET', 'all_checks']
 
 # %% ../../nbs/51_callback.set.ipynb #f19e7aec
-import math, warnings
+import math
 from dataclasses import dataclass, field
 import numpy as np, torch
 from fastcore.basics import patch
-from ..core import check_int, rng_for
+from ..core import check_int, rng_for, warn
 from ..tasks import task_of
 from .plan import *
 
@@ -160,7 +160,7 @@ def _find_source(self:SET):
     if not mix: return self.cfg.source or 'train'
     why = f"{mix} mixes the targets of the training steps, so they say nothing about single samples"
     if self.cfg.source == 'train': raise ValueError(f"{why}: use SET(source='pass')")
-    if self.cfg.source is None: warnings.warn(f"{why}: SET makes a full evaluation pass every {self.cfg.every} epochs instead (source='pass')")
+    if self.cfg.source is None: warn(f"{why}: SET makes a full evaluation pass every {self.cfg.every} epochs instead (source='pass')")
     return 'pass'
 
 @patch

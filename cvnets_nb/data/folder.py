@@ -4,7 +4,7 @@
 
 # %% ../../nbs/24_data.folder.ipynb #1326cf3b
 from __future__ import annotations
-import os, warnings
+import os
 from pathlib import Path
 from typing import NamedTuple
 from fastcore.foundation import L
@@ -13,7 +13,7 @@ from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, get_image_files
 from fastai.vision.augment import FlipItem, RandomResizedCrop
-from ..core import as_size, check_int
+from ..core import as_size, check_int, warn
 from .digits import split_by_class
 from .image import OpenImage, check_images, open_image
 
@@ -33,7 +33,7 @@ class Splits(NamedTuple):
         say = 'validation is drawn from it' if self.valid is None else f'{self.valid.name}/ to validate'
         return f"{self.train.name}/ to train, {say}" + (f"; {', '.join(f'{o.name}/' for o in self.left)} not used" if self.left else '')
 
-def _folders(d): return sorted(o for o in d.iterdir() if o.is_dir() and not o.name.startswith('.'))
+def _folders(d): return sorted(o for o in d.iterdir() if o.is_dir() and not o.name.startswith('.') and not (o/'run.json').is_file())      # no runs of ours
 def _first(names, subs): return next((subs[nm] for nm in names if nm in subs), None)
 
 def _refuse_splits(path, found):
@@ -61,7 +61,9 @@ def folder_splits(
         return Splits(*given, **({} if train == '.' or valid is None else dict(left=tuple(o for o in found if o not in given))))
     subs = {o.name.lower():o for o in found}
     deep = {k:o for k,o in subs.items() if _folders(o)}
-    tr,va = _first(train_names, deep),_first(valid_names, deep)
+    tr = _first(train_names, deep)
+    classes = {o.name for o in _folders(tr)} if tr else set()
+    va = _first(valid_names, {k:o for k,o in deep.items() if classes & {c.name for c in _folders(o)}})       # `test/unknown` validates nothing
     other = [o for k,o in deep.items() if k not in train_names + valid_names]
     if tr is None or other and va is None: _refuse_splits(path, found)
     if tr is None: return Splits(path)
@@ -73,12 +75,14 @@ def _class_of(f, root): return f.relative_to(root).parts[0]
 
 def _scan(root):
     "The image files under `root`, sorted, and the class of each"
-    files = get_image_files(root).sorted()
+    own = {o.name for o in root.iterdir() if (o/'run.json').is_file()}           # runs of ours, with their plots
+    files = get_image_files(root).sorted().filter(lambda f: _class_of(f, root) not in own)
     if not files: raise ValueError(f"no images in {root}; it should hold one folder of images for each class")
     if loose := [f for f in files if f.parent==root]: raise ValueError(
         f"{loose[0]} lies in no class folder ({len(loose)} such images); move it into one, since the folder's name is the class")
     names = [_class_of(f, root) for f in files]
-    if len(set(names)) == 1: raise ValueError(f"{root} has one class only, {names[0]!r}; classification needs two, each in a folder of its own")
+    if len(set(names)) == 1: raise ValueError(f"{root} has one class only, {names[0]!r}; classification needs two, each in a folder of its own" +
+        (f"; its folders are {', '.join(o.name for o in inner[:3])}: did you mean {inner[0].parent}?" if len(inner := _folders(root/names[0])) > 1 else ''))
     return files,names
 
 # %% ../../nbs/24_data.folder.ipynb #2030217f
@@ -90,7 +94,7 @@ def _readable(scans, skip):
     n,bad = sum(len(f) for f,_ in scans),check_images([f for fs,_ in scans for f in fs])
     if not bad: return scans
     if not skip: raise ValueError(_say_bad(bad, n) + ". Mend or delete them (check_images(get_image_files(path)) lists all), or leave them out, skip=True")
-    warnings.warn(_say_bad(bad, n) + '; they are left out')
+    warn(_say_bad(bad, n) + '; they are left out')
     out,res = {f for f,_ in bad},[]
     for fs,names in scans:
         kept = [(f,nm) for f,nm in zip(fs, names) if f not in out]

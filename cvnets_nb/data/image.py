@@ -78,7 +78,8 @@ def open_image(
     "Open an image; an error names it"
     try: return rgb_image(_opened(o))
     except Exception as e:         # Pillow's plug-ins raise of every kind on damaged data
-        raise OSError(f"cannot read the image {_say(o)}: {e}" + ("; mend or delete it (check_images finds all such files)" if isinstance(o, (str,Path)) else '')) from e
+        damaged = isinstance(o, (str,Path)) and os.path.isfile(o)
+        raise OSError(f"cannot read the image {_say(o)}: {e}" + ("; mend or delete it (check_images finds all such files)" if damaged else '')) from e
 
 # %% ../../nbs/22a_data.image.ipynb #aa363868
 class OpenImage(Transform):

@@ -6,7 +6,7 @@
 __all__ = ['PlanDL', 'PlanPass']
 
 # %% ../../nbs/21_data.loader.ipynb #5d9997e0
-import inspect, itertools, warnings
+import inspect, itertools
 from copy import copy, deepcopy
 import numpy as np, torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from fastcore.basics import GetAttr, patch, first
 from fastcore.foundation import L
 from fastai.data.load import DataLoader
 from fastai.data.core import TfmdDL, DataLoaders, Pipeline
-from ..core import check_int
+from ..core import check_int, warn
 from ..samplers import SScFBS
 from .sized import find_sized
 
@@ -146,7 +146,7 @@ def unreadable(self:PlanDL):
 def _tell(self:PlanDL):
     "Say which samples were replaced in the pass that ended"
     bad = self.unreadable
-    if len(bad) > self._told: warnings.warn(f"{len(bad)} of {len(self.dataset)} training samples cannot be read, others take their places: "
+    if len(bad) > self._told: warn(f"{len(bad)} of {len(self.dataset)} training samples cannot be read, others take their places: "
                                             + ', '.join(map(str, bad[:5])) + (', ...' if len(bad) > 5 else ''))
     self._told = len(bad)
 

@@ -60,7 +60,7 @@ def check_name(
     fit = [nm for t in tasks for nm in list_models(task=t)]
     if name.startswith('timm/') or name in fit: return
     near = difflib.get_close_matches(name, fit, n=4, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"list_models(task={tasks[0]!r}) has those that are"
+    hint = f"did you mean {', '.join(near)}?" if near else f"list_models(task={tasks[0]!r}) lists them, and 'timm/<name>' is timm's"
     raise ValueError(f"architecture {name!r} is for {_models[name].task}, not for {tasks[0]}: {hint}" if name in list_models() else f"unknown architecture {name!r}: {hint}")
 
 # %% ../../nbs/30_models.registry.ipynb #170d31ba

@@ -262,7 +262,7 @@ def load_weights(
     "Load a checkpoint that fits `model` key by key and shape by shape; any other is refused and changes nothing"
     entry = published(model, source) if is_published(source) else None
     have = {k:v for k,v in read_weights(entry.get() if entry else source).items() if not k.startswith('neural_augmentor.')}
-    have = renamed(model, have)
+    theirs,have = have,renamed(model, have)
     diff = first_difference(model.state_dict(), have)
     if diff and (fix := _timms_own(model)): have,diff = _fixed(fix, model, have, diff)
     if diff:
@@ -271,6 +271,7 @@ def load_weights(
     if entry and entry.bgr: have[f"{model.default_cfg['first_conv']}.weight"] = have[f"{model.default_cfg['first_conv']}.weight"].flip(1)
     model.load_state_dict(have)
     if entry: model.default_cfg.update(entry.cfg())
+    elif have.keys() != theirs.keys(): model.default_cfg.update(mean=(.485,.456,.406), std=(.229,.224,.225))     # torchvision's names, so its images too
     return model
 
 # %% ../../nbs/38_models.weights.ipynb #9706fbf4
@@ -325,7 +326,9 @@ def pretrained_model(
         fc,conv = (source.get(f"{_one(probe.default_cfg[k])}.weight") for k in ('classifier','first_conv'))
         sizes = (1000 if fc is None else fc.shape[0], 3 if conv is None or conv.ndim != 4 else conv.shape[1])
         if sizes != (1000, 3): probe = make(*sizes)
-    model = adapt_input(load_weights(probe, source), in_chans)
+    model = load_weights(probe, source)
+    if not is_published(source): model.default_cfg['source'] = 'file'       # nobody can know its statistics
+    model = adapt_input(model, in_chans)
     if n_out != model.num_classes: model.reset_classifier(n_out)
     return model
 

@@ -80,8 +80,8 @@ def check_range(
     def near(v, d=d): return ' or '.join(str(o) for o in (v//d*d, -(-v//d)*d) if o)
     if s.divisor is None and d < min(2, largest_divisor(s.base)):
         odd = next(v for v in s.base if v % 2)
-        raise ValueError(f"size {odd} is odd, and steps of a pixel are no sizes to train at; take {near(odd, 2)}, or {near(odd, largest_divisor(s.base))}, which fits networks best, "
-                         f"one size, SScFBS({odd}), or divisor=1 if you mean it")
+        raise ValueError(f"size {odd} is odd, so that no even step leads from it to other sizes; take {near(odd, 2)} ({near(odd, largest_divisor(s.base))} fit networks best), "
+                         f"or train at one size, SScFBS({odd})")
     for k,v in [('size', o) for o in s.base] + [('min_size', s.min_size), ('max_size', s.max_size)]:
         if v is not None and v % d: raise ValueError(f"{k} {v} is no multiple of divisor {d}; take {near(v)}, or a divisor that fits, e.g. divisor={v & -v}")
     if lo > hi: raise ValueError(f"min_size {lo:g} is more than max_size {hi:g}; lower the one or raise the other")

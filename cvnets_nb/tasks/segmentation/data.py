@@ -360,6 +360,8 @@ def survey_masks(
         except OSError as e: return str(e),set()
     def name(ds, i):
         it = ds.tls[1].items[i]
+        first = ds.tls[1].tfms.fs[0](it)                  # `get_y`: the mask's own path, where it has one
+        it = first if isinstance(first, (str,Path)) else it
         return it if isinstance(it, (str,Path)) else f"{'validation' if getattr(ds, 'split_idx', 0) else 'training'} sample {i}"
     sets = [dl.dataset for dl in dls.loaders[:2]]
     todo = [(ds, i) for ds in sets for i in range(len(ds))]

@@ -40,7 +40,7 @@ class PixelConfusion:
         self.cm = self.cm.to(t.device)
         self.cm.update(p.argmax(1) if p.ndim == 4 else p, t)
     @property
-    def matrix(self): return self.cm.compute().cpu().numpy()
+    def matrix(self): return self.cm.confmat.cpu().numpy()
     @property
     def iou(self): return iou_of(self.matrix)
     @property

@@ -126,6 +126,7 @@ class TimmEncoder(nn.Module):
     ):
         super().__init__()
         self.body,info = body,body.feature_info
+        self.default_cfg = {**getattr(body, 'default_cfg', {}), 'first_conv':f"body.{getattr(body, 'default_cfg', {}).get('first_conv', '')}"}
         self.feature_info = [dict(num_chs=c, reduction=r, module=m) for c,r,m in zip(info.channels(), info.reduction(), info.module_name())]
     def forward_intermediates(self, x, indices=None, intermediates_only=False):
         "The feature maps, finest first"

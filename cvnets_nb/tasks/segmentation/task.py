@@ -4,7 +4,6 @@
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #752ba8e2
 from __future__ import annotations
-import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np, torch
@@ -23,7 +22,7 @@ from ..core import *
 from .loss import PixelLoss, SegmentationLoss
 from .metrics import PixelConfusion, iou_of
 from .models import Segmenter
-from .data import SegCrop, SegRotate, codes_of, codes_tfm, mask_folder, mask_folder_dls, missing_classes, scenes, survey_masks
+from .data import SegCrop, SegRotate, codes_of, codes_tfm, OpenMaskIndices, mask_folder, mask_folder_dls, missing_classes, scenes, survey_masks
 
 # %% auto #0
 __all__ = ['SegMetric', 'seg_metrics', 'seg_loss', 'SegLearner', 'show_masks', 'shows_whole', 'original_confusion', 'sure_share',
@@ -196,6 +195,7 @@ def validate_original(self:SegLearner,
 )->dict: # `miou`, of how many classes (those that occur), and `pixel_acc`
     "Mean IoU and pixel accuracy at the masks' own size"
     codes,void = codes_of(self.dls)
+    if dl is None and not self.dls[ds_idx].n: raise ValueError("this Learner was exported and has no validation data; give some, dl=learn.dls.test_dl(items, with_labels=True)")
     conf = original_confusion(self, self._in_order(ds_idx, dl), len(codes), void)
     return dict(miou=conf.miou, classes=conf.n_seen, pixel_acc=conf.pixel_acc)
 
@@ -233,9 +233,11 @@ def check_segmentation(
     if len(codes) < 2: raise ValueError(f"there is one class only ({codes[0]!r}), so there is nothing to tell apart; give all codes, background too")
     if not verify: return
     bad,(train,valid) = survey_masks(dls)
-    if bad: raise ValueError(f"{len(bad)} masks cannot be trained on: " + '; '.join(f'{f}: {why}' for f,why in bad[:5]) + ('; ...' if len(bad) > 5 else '') + ". Mend them or leave them out (check_masks(dls) lists all)")
+    if bad: raise ValueError(f"{len(bad)} mask{'s'*(len(bad) > 1)} cannot be trained on: " + '; '.join(f'{f}: {why}' for f,why in bad[:5]) + ('; ...' if len(bad) > 5 else '')
+                             + ". Mend them or leave them out (check_masks(dls) lists all); where classes are missing from the codes, give all codes")
     _check_void(codes, void, train | valid, codes_tfm(dls))
-    if lacks := missing_classes(codes, valid, void): warnings.warn(f"{', '.join(map(repr, lacks[:5]))}{', ...' if len(lacks) > 5 else ''} in no mask of the "
+    _check_binary(codes, train | valid, find_tfm(dls, OpenMaskIndices))
+    if lacks := missing_classes(codes, valid, void): warn(f"{', '.join(map(repr, lacks[:5]))}{', ...' if len(lacks) > 5 else ''} in no mask of the "
         f"validation set: mean IoU will be over {len([c for i,c in enumerate(codes) if i != void]) - len(lacks)} classes")
 
 def _check_void(codes, void, seen, tfm):
@@ -244,6 +246,11 @@ def _check_void(codes, void, seen, tfm):
     if lacks and void in seen and getattr(tfm, 'guessed', void >= len(codes)): raise ValueError(
         f"class {lacks[0]!r} is in no mask, and {void}, which was taken for void since nobody named it, is in some. If the masks are black and white, 0 and 255, "
         f"open them with SegBlock(codes, binary=True) or seg_dls(..., binary=True); if {void} is void, say void={void} there")
+
+def _check_binary(codes, seen, opener):
+    "Refuse `binary=True` for masks that hold 0 and 1 already"
+    if opener is not None and opener.binary and 1 not in seen: raise ValueError(
+        f"with binary=True class {codes[1]!r} is in no mask; if the masks hold 0 and 1 already, leave binary=True out")
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #d7afe379
 def seg_tfms(
