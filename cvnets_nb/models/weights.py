@@ -246,6 +246,8 @@ def renamed(
     return {f"{ours[mod(k)]}.{k.rpartition('.')[2]}" if mod(k) in ours else k: v for k,v in have.items()}
 
 # %% ../../nbs/38_models.weights.ipynb #8c7d0769
+_imagenet = dict(mean=(.485,.456,.406), std=(.229,.224,.225))      # of the images that weights under torchvision's names were trained on
+
 def _timms_own(model):
     "What timm itself does to checkpoints of this model's family: other names, position embeddings of another size"
     return getattr(sys.modules.get(type(model).__module__), 'checkpoint_filter_fn', None) if type(model).__module__.startswith('timm.') else None
@@ -271,7 +273,7 @@ def load_weights(
     if entry and entry.bgr: have[f"{model.default_cfg['first_conv']}.weight"] = have[f"{model.default_cfg['first_conv']}.weight"].flip(1)
     model.load_state_dict(have)
     if entry: model.default_cfg.update(entry.cfg())
-    elif have.keys() != theirs.keys(): model.default_cfg.update(mean=(.485,.456,.406), std=(.229,.224,.225))     # torchvision's names, so its images too
+    elif have is not theirs: model.default_cfg.update(_imagenet)
     return model
 
 # %% ../../nbs/38_models.weights.ipynb #9706fbf4
@@ -322,12 +324,15 @@ def pretrained_model(
     if isinstance(source, str) and is_published(source) and published(probe, source).n_out != 1000: probe = make(published(probe, source).n_out, 3)
     if source is True: source = published(probe).source
     if not is_published(source):          # the classes and channels it was trained with
-        source = renamed(probe, read_weights(source))
+        theirs = read_weights(source)
+        source = renamed(probe, theirs)
         fc,conv = (source.get(f"{_one(probe.default_cfg[k])}.weight") for k in ('classifier','first_conv'))
         sizes = (1000 if fc is None else fc.shape[0], 3 if conv is None or conv.ndim != 4 else conv.shape[1])
         if sizes != (1000, 3): probe = make(*sizes)
     model = load_weights(probe, source)
-    if not is_published(source): model.default_cfg['source'] = 'file'       # nobody can know its statistics
+    if not is_published(source):
+        model.default_cfg['source'] = 'file'       # so the user's own statistics count, where there are some
+        if source is not theirs: model.default_cfg.update(_imagenet)
     model = adapt_input(model, in_chans)
     if n_out != model.num_classes: model.reset_classifier(n_out)
     return model
