@@ -99,7 +99,7 @@ def test_two_scalers_do_assert(as_on_a_gpu):
 
 @pytest.mark.parametrize('how', ['to_fp16', 'to_bf16', 'to_channelslast', 'cbs', 'add_cb', 'fit', 'to_fp32'])
 def test_mixed_precision_twice_is_once(as_on_a_gpu, how):
-    learn = set_learner(digits(32, bs=64), small_net(), cbs=MixedPrecision() if how == 'cbs' else None)
+    learn = set_learner(digits(32, bs=32, n=200), small_net(), cbs=MixedPrecision() if how == 'cbs' else None)
     if how.startswith('to_'): getattr(learn, how)()
     if how == 'add_cb': learn.add_cb(MixedPrecision())
     before = [p.clone() for p in learn.model.parameters()]
@@ -355,7 +355,7 @@ class Break(Callback):
 @pytest.mark.parametrize('when', ['train', 'validate'])
 @pytest.mark.parametrize('error', [KeyboardInterrupt(), MemoryError(), RuntimeError('CUDA out of memory')], ids=lambda e: type(e).__name__)
 def test_a_fit_that_is_broken_off_leaves_the_data_whole(error, when):
-    dls = digits(32, bs=64).with_plan(MScVBS(32, 64), seed=3)
+    dls = digits(32, bs=32, n=320).with_plan(MScVBS(32, 32), seed=3)
     learn = Learner(dls, small_net(), cbs=[SET(0., 1, every=9, keep=.1), CostLedger(), Break(error, when)])       # everything right is easy at once
     learn.opt_func = SGD
     held = None
@@ -471,7 +471,7 @@ def test_a_run_that_crashes_at_once_leaves_its_folder_free(tmp_path, monkeypatch
 # --- what a first user met
 def test_sizes_of_a_recipe_grow_over_every_fit():
     "The base size is reached by whatever fit, however short; too short a plan of one's own is told"
-    learn = set_learner(digits(32, bs=64), small_net(), recipe='small_data')
+    learn = set_learner(digits(32, bs=32, n=320), small_net(), recipe='small_data')
     seen = []
     class Seen(Callback):
         def before_batch(self):
@@ -480,7 +480,7 @@ def test_sizes_of_a_recipe_grow_over_every_fit():
         seen.clear()
         quiet(fit, n, cbs=Seen())
         assert max(s for e, s in seen if e == n-1) == 32 and max(s for e, s in seen if e == 0) < 32
-    with pytest.warns(UserWarning, match='these sizes grow over 30 epochs and this fit has 2'): quiet(set_learner(digits(32, bs=64), small_net(), Growing(MScFBS(32, 64, max_size=32), 30)).fit, 2)
+    with pytest.warns(UserWarning, match='these sizes grow over 30 epochs and this fit has 2'): quiet(set_learner(digits(32, bs=32, n=100), small_net(), Growing(MScFBS(32, 32, max_size=32), 30)).fit, 2)
 
 def test_a_loss_that_leaves_void_out_by_itself():
     items = [[a, np.where(m == 255, 11, m).astype(np.uint8)] for a, m in scene_items(8, (32, 48))]

@@ -198,7 +198,7 @@ def test_refused_before_training(tmp_path):
     for i, m in enumerate((np.zeros((8, 9), np.uint8), np.full((8, 9), 77, np.uint8))):
         Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path/f'{i}.jpg'); Image.fromarray(m).save(tmp_path/f'{i}.png')
     dls = seg_dls(sorted(tmp_path.glob('*.jpg')), ['a', 'b'], [0], 32, 1, get_y=lambda f: f.with_suffix('.png'), num_workers=0)
-    with pytest.raises(ValueError, match=r'1 masks cannot be trained on: .*1\.jpg: it has class 77'): small(dls)
+    with pytest.raises(ValueError, match=r'1 mask cannot be trained on: .*1\.png: it has class 77'): small(dls)
     dls = scenes((32, 48), bs=4, n=8)
     with pytest.raises(ValueError, match="recipe 'resnet_simple' crops or mixes images as classification does"): small(dls, recipe='resnet_simple')
     with pytest.raises(ValueError, match='did you mean mobilenetv2_100'): small(dls, 'mobilenetv2_1000')

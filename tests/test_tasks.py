@@ -49,7 +49,7 @@ def with_ink():
 
 names = ['classification', 'ink', 'multi_label', 'regression', 'segmentation']
 arch = 'mobilenetv1_025'
-small = dict(segmentation=dict(size=(32, 48), bs=8, n=24))
+small = dict(segmentation=dict(size=(32, 48), bs=8, n=24), **{nm: dict(n=240, bs=32) for nm in ('classification', 'multi_label', 'regression')})
 def data(name, **kw): return toy_data(name, **{**dict(size=32, bs=16 if name == 'ink' else 64), **small.get(name, {}), **kw})
 def model_kw(name): return dict(width=16, output_stride=16) if name == 'segmentation' else {}
 def rule(name, **kw): return SET(0., 1, every=1, until=1, share=0., tol=1e9 if name == 'regression' else None, **kw)
@@ -165,7 +165,7 @@ def _rank(out):
     found = {}
     for nm in names:
         torch.manual_seed(0)
-        dls = data(nm, bs=8, n=40) if nm in ('ink', 'segmentation') else data(nm, bs=128)
+        dls = data(nm, bs=8, n=40)
         learn = set_learner(dls.with_plan(MScVBS(dls.one_batch()[0].shape[-2:], dls.train.bs), seed=3), arch, set=rule(nm), **model_kw(nm))
         with warnings.catch_warnings(), learn.no_bar(), learn.no_logging(), learn.distrib_ctx(sync_bn=False, cpu=True):
             warnings.simplefilter('ignore')

@@ -53,11 +53,13 @@ def digits_with(
     num_workers:int=0, # Worker processes
     item_tfms=None, # In place of the random crop
     batch_tfms=None, # After the batch is made
-    path=None # Where a `Learner` on these data saves its files; the current folder
+    path=None, # Where a `Learner` on these data saves its files; the current folder
+    n:int=None # Only the first so many of them; None is all 1,797
 )->DataLoaders:
     "The digits with targets of any kind, split as `digits` splits them"
     from sklearn.datasets import load_digits
     _,valid = split_by_class(load_digits().target, valid_pct, seed)
+    if n is not None: items,valid = items[:check_int('n', n, 20)],valid[valid < n]
     if item_tfms is None: item_tfms = RandomResizedCrop(as_size(size), min_scale=0.7, ratio=(0.9,1.1), val_xtra=0)
     db = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), block), get_x=ItemGetter(0), get_y=ItemGetter(1),
                    splitter=IndexSplitter(valid), item_tfms=item_tfms, batch_tfms=batch_tfms)
@@ -72,10 +74,11 @@ def digits(
     num_workers:int=0, # Worker processes; none, because the images are in memory and tiny
     item_tfms=None, # In place of the random crop
     batch_tfms=None, # After the batch is made
-    path=None # Where a `Learner` on these data saves its files; the current folder
+    path=None, # Where a `Learner` on these data saves its files; the current folder
+    n:int=None # Only the first so many of them; None is all 1,797
 )->DataLoaders:
     "scikit-learn's handwritten digits as `DataLoaders`: 10 classes, 1,438 images to train on and 359 to validate"
-    return digits_with(CategoryBlock(), digit_items(), size, bs, valid_pct, seed, num_workers, item_tfms, batch_tfms, path)
+    return digits_with(CategoryBlock(), digit_items(), size, bs, valid_pct, seed, num_workers, item_tfms, batch_tfms, path, n)
 
 # %% ../../nbs/23_data.digits.ipynb #7157b0b0
 def digit_traits(
