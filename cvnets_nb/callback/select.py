@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import Tensor
 from fastcore.basics import patch
-from fastai.callback.mixup import MixHandler
 from fastai.layers import NoneReduce
-from ..core import rng_for
+from fastai.torch_core import to_float
+from ..core import check_int, rng_for
 from .plan import *
 from .set import all_checks
 
@@ -36,10 +36,11 @@ def sample_losses(
     *yb # Targets
 )->Tensor: # (b,)
     "The loss of each sample"
-    with NoneReduce(loss_func) as lf: l = lf(pred, *yb)
-    l,n = l.as_subclass(Tensor),len(yb[0])
-    if l.ndim == 0 or l.shape[0] % n: raise ValueError(f"{loss_func!r} gives no loss for each of the {n} samples; use one with reduction='none'")
-    return l.reshape(n, -1).mean(1)
+    with NoneReduce(loss_func) as lf: losses = lf(pred, *yb).as_subclass(Tensor)
+    n = len(yb[0])
+    if losses.ndim == 0 or losses.shape[0] % n: raise ValueError(
+        f"{loss_func!r} gives no loss for each of the {n} samples; use one with reduction='none'")
+    return losses.reshape(n, -1).mean(1)
 
 # %% ../../nbs/57_callback.select.ipynb #24db7cb9
 @dataclass
@@ -49,12 +50,12 @@ class InfoBatchState:
     weights:np.ndarray=None # (n,) of this epoch; None while all count once
     epochs:int=0 # Training epochs watched, over all fits
     history:list=field(default_factory=list) # One dict per watched epoch
-    on:bool=False # Is this fit watched?
     ids:list=field(default_factory=list) # Ids of the steps so far …
     losses:list=field(default_factory=list) # … and their losses, still on the device
 
+# %% ../../nbs/57_callback.select.ipynb #fa160c36
 class InfoBatch(Selection):
-    "Leave out a random share of the samples with small losses and let the others count more (arXiv 2303.04947)"
+    "Leave out a random share of the samples with small losses and give the others more weight (arXiv 2303.04947)"
     _stateattrs = ('_st',)
     def __init__(self,
         ratio:float=0.5, # Share of the samples below the mean loss that is left out; the authors' value
@@ -62,51 +63,59 @@ class InfoBatch(Selection):
     ):
         if not 0 <= ratio < 1: raise ValueError(f"ratio must be in [0, 1), got {ratio!r}")
         if not 0 <= until <= 1: raise ValueError(f"until must be a share between 0 and 1, got {until!r}")
-        self.ratio,self.until = ratio,until
+        self.ratio = ratio
+        self.until = until
         self._init_state()
     def _init_state(self):
         super()._init_state()
         self._st = InfoBatchState()
     @property
     def history(self): return self._st.history
+    def start_fit(self):
+        add_loss_changes(self.learn)
+        st = self._st
+        n = whole_dl(self.dls.train).n
+        if st.scores is None: st.scores = np.full(n, np.inf)
+        if len(st.scores) != n: raise ValueError(
+            f"InfoBatch has losses of {len(st.scores)} samples and the training data have {n}; "
+            "learn.info_batch.reset() forgets them")
+    def choose(self):
+        st = self._st
+        st.weights = None
+        if self.learn.epoch >= math.floor(self.until*self.learn.n_epoch + 1e-9): return None
+        rng = rng_for(self.dls.train.seed, st.epochs, 0x1B)
+        ids,st.weights = infobatch_choose(st.scores, self.ratio, rng)
+        return None if len(ids) == len(st.scores) else ids
+    def start_epoch(self): self._st.ids,self._st.losses = [],[]
 
-# %% ../../nbs/57_callback.select.ipynb #fa160c36
+# %% ../../nbs/57_callback.select.ipynb #bfbcdea8
 @patch
-def before_fit(self:InfoBatch):
-    PlanCallback.before_fit(self)
-    st,n = self._st,whole_dl(self.dls.train).n
-    st.on = self._watched()
-    if not st.on: return
-    if st.scores is None: st.scores = np.full(n, np.inf)
-    if len(st.scores) != n: raise ValueError(f"InfoBatch has losses of {len(st.scores)} samples and the training data have {n}; learn.info_batch.reset() forgets them")
+def change_loss(self:InfoBatch,
+    loss # Of the step, as the loss function gave it
+):  # Its weighted mean
+    "The weighted loss of a step"
+    if not self.on: return loss
+    st = self._st
+    ids = self.learn.sample_ids
+    n = self.learn.n_real
+    losses = sample_losses(self.learn.loss_func, self.learn.pred, *self.learn.yb)
+    st.ids.append(ids[:n])
+    st.losses.append(losses.detach()[:n].float())
+    if st.weights is None: return loss
+    self.learn.sample_weights = torch.from_numpy(st.weights[ids]).to(losses.device)
+    return (losses*self.learn.sample_weights).mean()
 
 @patch
-def before_epoch(self:InfoBatch):
-    st,dl = self._st,self.dls.train
-    if not st.on: return
-    everyone = self.learn.epoch >= math.floor(self.until*self.learn.n_epoch + 1e-9)
-    ids,st.weights = (None,None) if everyone else infobatch_choose(st.scores, self.ratio, rng_for(dl.seed, st.epochs, 0x1B))
-    self._choose(None if ids is None or len(ids) == len(st.scores) else ids)
-    st.ids,st.losses = [],[]
-
-@patch
-def after_loss(self:InfoBatch):
-    st,ids,n = self._st,self.learn.sample_ids,self.learn.n_real
-    if not st.on: return
-    l = sample_losses(self.learn.loss_func, self.learn.pred, *self.learn.yb)
-    st.ids.append(ids[:n]), st.losses.append(l.detach()[:n].float())
-    if st.weights is None: return
-    self.learn.loss_grad = (l*torch.from_numpy(st.weights[ids]).to(l.device)).mean()
-    self.learn.loss = self.learn.loss_grad.clone()
-
-@patch
-def after_train(self:InfoBatch):
-    st,dl = self._st,whole_dl(self.dls.train)
-    if not st.on or not st.ids: return
-    ids,losses = all_checks(np.concatenate(st.ids), torch.cat(st.losses).cpu().numpy(), dl.world)
+def end_epoch(self:InfoBatch):
+    "Remember the losses of an epoch"
+    st = self._st
+    if not st.ids: return
+    losses = torch.cat(st.losses).cpu().numpy()
+    ids,losses = all_checks(np.concatenate(st.ids), losses, whole_dl(self.dls.train).world)
     st.scores[ids] = losses
     st.epochs += 1
-    st.history.append(dict(epoch=st.epochs-1, active=len(np.unique(ids)), mean_loss=float(st.scores[np.isfinite(st.scores)].mean())))
+    mean = st.scores[np.isfinite(st.scores)].mean()
+    st.history.append(dict(epoch=st.epochs-1, active=len(np.unique(ids)), mean_loss=float(mean)))
 
 # %% ../../nbs/57_callback.select.ipynb #2595ea77
 @patch
@@ -118,7 +127,8 @@ def reset(self:InfoBatch):
 def state_dict(self:InfoBatch):
     "Losses and history, as tensors and plain values"
     st = self._st
-    return dict(epochs=st.epochs, scores=None if st.scores is None else torch.from_numpy(st.scores.copy()), history=[dict(h) for h in st.history])
+    scores = None if st.scores is None else torch.from_numpy(st.scores.copy())
+    return dict(epochs=st.epochs, scores=scores, history=[dict(h) for h in st.history])
 
 @patch
 def load_state_dict(self:InfoBatch,
@@ -126,7 +136,8 @@ def load_state_dict(self:InfoBatch,
 ):
     "Go on from a `state_dict`"
     st = self._st
-    st.epochs,st.history = sd['epochs'],[dict(h) for h in sd['history']]
+    st.epochs = sd['epochs']
+    st.history = [dict(h) for h in sd['history']]
     st.scores = None if sd['scores'] is None else sd['scores'].numpy().copy()
 
 # %% ../../nbs/57_callback.select.ipynb #6cde3fa1
@@ -145,6 +156,7 @@ def backprop_choose(
 class SelectiveBackprop(Selection):
     "Train on the samples of each batch that have the largest losses (arXiv 1910.00762)"
     order = PlanCallback.order+1
+    needs_plan = False
     def __init__(self,
         keep:float=0.5, # Share of each batch that is trained on
         start:float=0.5, # Share of a fit that trains on everything first; Composer's value
@@ -152,33 +164,49 @@ class SelectiveBackprop(Selection):
         every:int=1 # Choose in every so-many-th batch
     ):
         if not 0 < keep <= 1: raise ValueError(f"keep must be in (0, 1], got {keep!r}")
-        if not 0 <= start <= until <= 1: raise ValueError(f"start and until must be shares of a fit, start the smaller, got {start!r} and {until!r}")
-        self.keep,self.start,self.until,self.every,self.history = keep,start,until,every,[]
-    def before_fit(self):
-        PlanCallback.before_fit(self)
-        self._on = self._watched(plan=False)
-    def before_train(self):
-        PlanCallback.before_train(self)
-        self._seen = self._kept = 0
+        if not 0 <= start <= until <= 1: raise ValueError(
+            f"start and until must be shares of a fit, start the smaller, got {start!r} and {until!r}")
+        self.keep = keep
+        self.start = start
+        self.until = until
+        self.every = check_int('every', every)
+        self.history = []
+    def start_epoch(self): self._seen = self._kept = 0
     def before_batch(self):
-        PlanCallback.before_batch(self)
-        ids,n = self.learn.sample_ids,self.learn.n_real
-        n = len(self.learn.xb[0]) if n is None else n
-        self._seen,self._kept = self._seen+n,self._kept+n
-        if not self._on or not self.start <= self.learn.pct_train < self.until or self.learn.iter % self.every: return
-        i = backprop_choose(self._look(n), self.keep)
-        dev = self.learn.xb[0].device
-        self.learn.xb,self.learn.yb = (tuple(t[i.to(dev)] for t in o) for o in (self.learn.xb,self.learn.yb))
-        if ids is not None: self.learn.sample_ids,self.learn.n_real = ids[:n][i.numpy()],len(i)
-        self._kept += len(i)-n
-    def after_train(self):
-        if self._on: self.history.append(dict(epoch=len(self.history), samples=self._seen, active=self._kept))
+        super().before_batch()
+        if not self.on: return
+        n = len(self.learn.xb[0]) if self.learn.n_real is None else self.learn.n_real
+        kept = self.keep_hardest(n) if self.is_due() else n
+        self._seen += n
+        self._kept += kept
+    def is_due(self):
+        "Is a choice made in this step?"
+        return self.start <= self.learn.pct_train < self.until and self.learn.iter % self.every == 0
+    def end_epoch(self): self.history.append(dict(epoch=len(self.history), samples=self._seen, active=self._kept))
 
 # %% ../../nbs/57_callback.select.ipynb #9475f564
 @patch
-def _look(self:SelectiveBackprop, n):
+def keep_hardest(self:SelectiveBackprop,
+    n:int # Samples of the batch that are no repeats
+)->int: # How many are kept
+    "Cut the batch to the chosen ones of its first `n` samples"
+    keep = backprop_choose(self.losses(n), self.keep)
+    there = keep.to(self.learn.xb[0].device)
+    self.learn.xb = tuple(t[there] for t in self.learn.xb)
+    self.learn.yb = tuple(t[there] for t in self.learn.yb)
+    if self.learn.sample_ids is not None:
+        self.learn.sample_ids = self.learn.sample_ids[:n][keep.numpy()]
+        self.learn.n_real = len(keep)
+    return len(keep)
+
+@patch
+def losses(self:SelectiveBackprop,
+    n:int # How many samples
+)->Tensor: # (n,)
     "Losses of the first `n` samples of the batch, by an evaluation-mode pass"
-    xb,yb = (tuple(t[:n] for t in o) for o in (self.learn.xb,self.learn.yb))
-    with self._looking() as model, self._predicting(): losses = sample_losses(self.learn.loss_func, model(*xb).float(), *yb)
-    self._bill(n, *xb[0].shape[-2:])
+    xb = tuple(t[:n] for t in self.learn.xb)
+    yb = tuple(t[:n] for t in self.learn.yb)
+    with self.evaluating() as model, self.predicting():
+        losses = sample_losses(self.learn.loss_func, to_float(model(*xb)), *yb)
+    self.count_pass(n, *xb[0].shape[-2:])
     return losses
