@@ -8,7 +8,7 @@ epochs = 3
 
 def _learner(num_workers=0):
     from fastai.vision.all import Callback, ConvLayer, Flatten, Learner, accuracy, rank_distrib, set_seed
-    from cvnets_nb.callback import SET, CostLedger
+    from cvnets_nb.callback import EMA, SET, CostLedger
     from cvnets_nb.data.digits import digits
     from cvnets_nb.samplers import MScVBS
 
@@ -29,7 +29,7 @@ def _learner(num_workers=0):
     dls.device = 'cpu'
     set_seed(0)
     net = nn.Sequential(ConvLayer(3, 8, stride=2), ConvLayer(8, 16, stride=2), nn.AdaptiveAvgPool2d(1), Flatten(), nn.Linear(16, 10))
-    cbs = [SET(0.3, 1, every=1, keep=0, until=1), CostLedger(), Steps()]
+    cbs = [SET(0.3, 1, every=1, keep=0, until=1), CostLedger(), EMA(0.1, evaluate=False), Steps()]
     return Learner(dls, net, metrics=accuracy, cbs=cbs)
 
 def _train(out):
@@ -59,7 +59,7 @@ def _train(out):
     base = {k: v for k,v in learn.cost.baseline.items() if 'seconds' not in k and k != 'peak_memory'}
     torch.save(dict(steps=steps, params=train_state, model=learn.model.state_dict(), counts=learn.set.counts, sets=learn.set.history,
                     bill=bill, base=base, history=history, scores=scores, preds=preds, targs=targs, losses=losses, train_preds=train_preds,
-                    train_targs=train_targs, test_preds=test_preds, lonely=lonely, workers=workers), Path(out)/f'{rank_distrib()}.pt')
+                    train_targs=train_targs, average=learn.ema.avg, test_preds=test_preds, lonely=lonely, workers=workers), Path(out)/f'{rank_distrib()}.pt')
 
 def _two(out):
     "Run both processes; what each left behind"
@@ -104,6 +104,10 @@ def test_set_and_the_bill_are_the_same_on_both(both):
 
 def test_weights_are_the_same_on_both(both):
     for k,v in both[0]['params'].items(): assert torch.equal(v, both[1]['params'][k]), k
+
+def test_averages_are_the_same_on_both(both):
+    "Also those of normalisations' statistics, which each process counts for itself"
+    for a,b in zip(both[0]['average'], both[1]['average']): assert torch.equal(a, b)
 
 def test_metrics_are_those_of_one_process(both):
     "Every validation sample counts once, on both processes, as if there were one"

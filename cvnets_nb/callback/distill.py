@@ -9,6 +9,7 @@ __all__ = ['soft_losses', 'hard_losses', 'soft_loss', 'hard_loss', 'Distill']
 import torch, torch.nn.functional as F
 from torch import nn
 from fastai.callback.core import Callback
+from fastai.torch_core import to_float
 from .plan import add_loss_changes
 
 # %% ../../nbs/56_callback.distill.ipynb #8da07574
@@ -78,7 +79,7 @@ class Distill(Callback):
         student # Scores of the batch, (b,c)
     ):  # (b,)
         "The difference from the teacher's answers, of each sample of the batch"
-        with torch.no_grad(): teacher = self.teacher(*self.learn.xb)
+        with torch.no_grad(): teacher = to_float(self.teacher(*self.learn.xb))      # as mixed precision makes the student's
         if teacher.shape != student.shape: raise ValueError(
             f"the teacher answers with {tuple(teacher.shape)} and the student with {tuple(student.shape)}; "
             "both must score the same classes")
