@@ -243,7 +243,7 @@ class GrowWithFit(Callback):
         warn(f"these sizes grow over {s.epochs} epochs and this fit has {n}, so that it never reaches {s.size}: "
              f"make the sampler with Growing(..., epochs={n})")
 
-# %% ../nbs/70_learner.ipynb #c26b2a5f
+# %% ../nbs/70_learner.ipynb #21542bb8
 def recipe_model(
     recipe, # A `Recipe` or None
     arch # As in `set_learner`
@@ -252,6 +252,7 @@ def recipe_model(
     if recipe is None or not recipe.output_stride or not isinstance(arch, str): return {}
     return dict(output_stride=recipe.output_stride)
 
+# %% ../nbs/70_learner.ipynb #c26b2a5f
 def make_learner(
     task, # Of the data
     dls:DataLoaders, # With a plan, or not
