@@ -109,8 +109,9 @@ class RecipeSched(ParamScheduler):
         warm = warm_share(self.r.warmup, partial(_steps, dl), n)
         if warm is not None or not n: return warm
         total = sum(_steps(dl, e) for e in range(n))
+        scaled = f"recipe.scaled(epochs={n}, n={len(self.dls.train_ds)}, bs={dl.bs})"
         raise ValueError(f"a warm-up of {self.r.warmup} updates does not fit a training of {total}; "
-                         f"scale the recipe to the data first: recipe.scaled(epochs={n}, n={len(self.dls.train_ds)}, bs={dl.bs})")
+                         f"scale the recipe to the data first: {scaled}")
 
 def _group_rates(learn, k):
     "The factor of each group of parameters, of which the head is the last"
