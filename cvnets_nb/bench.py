@@ -262,7 +262,7 @@ def _same_machine(path):
     if diff:
         raise ValueError(f"{path} was made with {'; '.join(diff)}, and times of two machines do not compare: "
                          "give another table, or continue where it was made")
-    if Path(path).exists(): return      # nobody knows where its rows were made
+    if Path(path).exists(): return      # where its rows were made is not known
     with whole_file(Path(path).with_suffix('.json')) as f: f.write_text(json.dumps(here, indent=1)+'\n')
 
 # %% ../nbs/81_bench.ipynb #56c6dbb7
@@ -282,7 +282,7 @@ def _lanes(n, threads):
     if hasattr(os, 'sched_getaffinity'): cores = sorted(os.sched_getaffinity(0))
     else: cores = list(range(os.cpu_count()))
     if n*threads > len(cores):
-        raise ValueError(f"lanes={n} of {threads} cores each want {n*threads} cores and there are {len(cores)}; "
+        raise ValueError(f"lanes={n} of {threads} cores each need {n*threads} cores and there are {len(cores)}; "
                          f"ask for at most {len(cores)//threads} lanes")
     return [cores[i*threads:(i+1)*threads] for i in range(n)]
 

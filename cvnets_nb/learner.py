@@ -240,7 +240,7 @@ class GrowWithFit(Callback):
     def _warn_if_short(self, s):
         n = self.n_epoch
         if not isinstance(s, Growing) or n > s.until*(s.epochs-1): return
-        warn(f"these sizes grow over {s.epochs} epochs and this fit has {n}, so that it never reaches {s.size}: "
+        warn(f"these sizes grow over {s.epochs} epochs and this fit has {n}, so it never reaches {s.size}: "
              f"make the sampler with Growing(..., epochs={n})")
 
 # %% ../nbs/70_learner.ipynb #21542bb8
@@ -294,7 +294,7 @@ def constructed(
 
 # %% ../nbs/70_learner.ipynb #777d230f
 def learner_cbs(
-    dls:DataLoaders, # What is trained on
+    dls:DataLoaders, # The data to train on
     set, # As in `set_learner`
     recipe, # A `Recipe` or None
     speed:bool, # With the speed settings?
@@ -346,7 +346,7 @@ def set_learner(
     pretrained=False, # True for published weights, or 'cvnets:<variant>', 'torchvision', a path or a state dict
     metrics=None, # fastai metrics; None takes the task's: accuracy of classes, mean IoU and pixel accuracy of masks
     loss_func=None, # None takes the task's: cross-entropy, of masks without void
-    cbs=None, # Your own callbacks, beside ours
+    cbs=None, # Your own callbacks, in addition
     n_out:int=None, # Number of outputs; None is the number that the data need
     task=None, # A name of `list_tasks()` or a `Task`; None reads it from the targets
     speed:bool=True, # With channels-last, and mixed precision on a GPU?
@@ -369,7 +369,7 @@ def set_learner(
 def fit_recipe(self:Learner,
     n_epoch:int=None, # Epochs; None is the recipe's own number
     cbs=None, # More callbacks
-    start_epoch:int=0, # Epoch to go on from, as in `Learner.fit`
+    start_epoch:int=0, # Epoch to continue from, as in `Learner.fit`
     reset_opt:bool=False # Start with a new optimizer, as in `Learner.fit`?
 ):
     "Train by the recipe's learning rates, scaled to `n_epoch`"

@@ -165,6 +165,7 @@ def test_another_task_adds_its_part_in_a_few_lines(monkeypatch):
     assert r.diff(r.replace(overlap=.6)).index.tolist() == ['overlap']
     assert 'boxes:\n  overlap: 0.7\n' in r.to_yaml(whole=False)
     with pytest.raises(ValueError, match='overlap must be between 0 and 1, got 2'): r.replace(overlap=2)
+    with pytest.raises(ValueError, match='masks and boxes exclude each other'): r.replace(masks=MaskRecipe())
 
 @pytest.mark.parametrize('name', sorted(published))
 def test_equals_the_published(name):

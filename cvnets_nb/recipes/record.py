@@ -66,7 +66,7 @@ class Recipe:
 recipe_parts = dict(segmentation='masks') # The field that holds the part of each task
 
 def _as_tuples(r, *names):
-    "Make tuples of lists, which is what YAML has"
+    "Make tuples of lists, since YAML has no tuples"
     for k in names:
         v = getattr(r, k)
         if isinstance(v, list): object.__setattr__(r, k, tuple(v))
@@ -117,11 +117,11 @@ def _check_kinds(r):
     for k,names in _one_of.items():
         if getattr(r, k) not in names: _refuse(r, k, f"one of {', '.join(names)}")
     if r.output_stride not in (None,8,16,32): _refuse(r, 'output_stride', "8, 16, 32 or None")
-    for part in recipe_parts.values():
-        v = getattr(r, part)
-        if v is None: continue
-        cls = part_class(part)
-        if not isinstance(v, cls): _refuse(r, part, f"a {cls.__name__} or None")
+    parts = [k for k in recipe_parts.values() if getattr(r, k) is not None]
+    if len(parts) > 1: raise ValueError(f"{' and '.join(parts)} exclude each other; give one of them")
+    for k in parts:
+        cls = part_class(k)
+        if not isinstance(getattr(r, k), cls): _refuse(r, k, f"a {cls.__name__} or None")
 
 # %% ../../nbs/60_recipes.record.ipynb #4e210449
 def _check_numbers(r):
@@ -159,7 +159,7 @@ def _check_together(r):
 # %% ../../nbs/60_recipes.record.ipynb #2a39242f
 @patch
 def values(self:Recipe)->dict: # In the order of the fields
-    "All values by name, those of the part among them"
+    "A dict of all values, those of the part included"
     d = {f.name:getattr(self, f.name) for f in fields(self) if f.name not in recipe_parts.values()}
     return d if self.part is None else {**d, **vars(self.part)}
 
