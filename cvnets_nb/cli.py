@@ -164,6 +164,29 @@ def is_finished(
     "Does this run have its results?"
     return 'valid_loss' in run
 
+# %% ../nbs/82_cli.ipynb #7b37d44b
+def _check_free(out, run):
+    "Refuse to overwrite a run or its files"
+    if run is not None:
+        is_old = f"{out} holds {'a finished' if is_finished(run) else 'an interrupted'} run, which is not overwritten"
+        resume = '' if is_finished(run) else 'continue it with --resume, or '
+        raise ValueError(f"{is_old}; {resume}start a new one with another --out, e.g. --out {_free(out)}")
+    there = [f for f in _made if (out/f).exists()]
+    if there: raise ValueError(f"{out/there[0]} is there already and is not overwritten; give another --out")
+
+def _free(out):
+    "A folder beside `out` that does not exist"
+    i = 2
+    while out.with_name(f'{out.name}{i}').exists(): i += 1
+    return out.with_name(f'{out.name}{i}')
+
+def _option(k, v):
+    "An option with its value, as typed"
+    if k == 'set': return '--set' if v else '--no-set'
+    if v is True: return f'--{k}'
+    if v is None or v is False: return f'no --{k}'
+    return f'--{k} {_text(v)}'
+
 # %% ../nbs/82_cli.ipynb #b86c05fb
 def open_run(
     given:dict # The options given, `out` and `resume` among them
@@ -197,29 +220,6 @@ def _check_resumed(given, out, run):
         was = run['args'].get(k)
         if v != was: raise ValueError(f"{_option(k, v)} contradicts the run in {out}, which has {_option(k, was)}; "
                                       "leave it out, or start a new run with another --out")
-
-# %% ../nbs/82_cli.ipynb #7b37d44b
-def _check_free(out, run):
-    "Refuse to overwrite a run or its files"
-    if run is not None:
-        is_old = f"{out} holds {'a finished' if is_finished(run) else 'an interrupted'} run, which is not overwritten"
-        resume = '' if is_finished(run) else 'continue it with --resume, or '
-        raise ValueError(f"{is_old}; {resume}start a new one with another --out, e.g. --out {_free(out)}")
-    there = [f for f in _made if (out/f).exists()]
-    if there: raise ValueError(f"{out/there[0]} is there already and is not overwritten; give another --out")
-
-def _free(out):
-    "A folder beside `out` that does not exist"
-    i = 2
-    while out.with_name(f'{out.name}{i}').exists(): i += 1
-    return out.with_name(f'{out.name}{i}')
-
-def _option(k, v):
-    "An option with its value, as typed"
-    if k == 'set': return '--set' if v else '--no-set'
-    if v is True: return f'--{k}'
-    if v is None or v is False: return f'no --{k}'
-    return f'--{k} {_text(v)}'
 
 # %% ../nbs/82_cli.ipynb #43ff2344
 def _quietly():

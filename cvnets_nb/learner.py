@@ -178,6 +178,14 @@ def takes(
         return True
     except Exception: return False
 
+def _by(hw): return 'x'.join(map(str, hw))
+
+def _dynamic(model):
+    "What models have that can be made for many sizes"
+    can = 'dynamic_img_size' in inspect.signature(type(model).__init__).parameters
+    return ", or dynamic_img_size=True for many" if can else ''
+
+# %% ../nbs/70_learner.ipynb #d3106fb1
 def sized_for(
     dls:DataLoaders, # With a plan
     model:nn.Module, # To train on it
@@ -205,14 +213,6 @@ def _check_own_size(model, base):
     if len(own) != 2 or own == base or not takes(model, own): return
     raise ValueError(f"this {type(model).__name__} takes images of {_by(own)}, and the data have {_by(base)}: "
                      f"give them that size{_dynamic(model)}")
-
-# %% ../nbs/70_learner.ipynb #5a062e17
-def _by(hw): return 'x'.join(map(str, hw))
-
-def _dynamic(model):
-    "What models have that can be made for many sizes"
-    can = 'dynamic_img_size' in inspect.signature(type(model).__init__).parameters
-    return ", or dynamic_img_size=True for many" if can else ''
 
 # %% ../nbs/70_learner.ipynb #8b7b3a9e
 def regrown(

@@ -10,8 +10,8 @@ from cvnets_nb.cli import cvnets_train
 from cvnets_nb.data import digit_items
 from cvnets_nb.recipes.train import recipe_mix, warm_cosine
 
-# What the published configurations say (CVNets v0.4): epochs, batch, sampler, optimizer, weight decay, highest, last and
-# first learning rate, warm-up updates, size, short side in validation, top-1. From the papers' tables, not the package.
+# The published configurations (CVNets v0.4): epochs, batch, sampler, optimizer, weight decay, highest, last and first
+# learning rate, warm-up updates, size, short side in validation, top-1. From the papers' tables, not the package.
 columns = 'epochs bs sampler opt wd lr lr_min lr_start warmup size eval_resize top1'.split()
 published = dict(
     mobilenetv1      = (300,  512, 'msc_vbs', 'sgd',   4e-5, .4,    2e-4,   .05,  7500,  224, 256, 74.04),
@@ -41,13 +41,13 @@ common = dict(n=1281167, smoothing=.1, ema=5e-4, momentum=.9, beta2=.999, n_scal
 ours = ['small_data', 'few_images', 'small_masks']
 others_warn = '.*lr_scheduler.*|.*is deprecated.*|.*pin_memory.*' # what torch and fastai warn of
 
-# Segmentation: images, epochs, images of an update (16 on each of 4 devices and 2 steps in the first), optimizer, weight
-# decay, highest, last and first learning rate, warm-up, head's learning rate, output stride, clipping, averaging,
+# Segmentation: images, epochs, images of an update (16 on each of 4 devices and 2 steps in the first), optimizer,
+# weight decay, highest, last and first learning rate, warm-up, head's learning rate, output stride, clipping, averaging,
 # interpolation, decay of norms and biases, mean IoU
 seg_columns = ('n epochs bs opt wd lr lr_min lr_start warmup head_lr output_stride clip ema interpolation wd_1d '
                'miou').split()
 seg = dict(
-    voc_mobilevit      = (10582, 50, 128, 'adamw', .01, 9e-4, 1e-6, 9e-5, 500, 10, 8, None, 5e-4, 'bilinear', True, 79.44),
+    voc_mobilevit = (10582, 50, 128, 'adamw', .01, 9e-4, 1e-6, 9e-5, 500, 10, 8, None, 5e-4, 'bilinear', True, 79.44),
     voc_mobilevitv2    = (10582, 50, 128, 'adamw', .05, 5e-4, 1e-6, 5e-5, 500, 1, 16, 10, 5e-4, 'bicubic', False, None),
     ade20k_mobilenetv2 = (20210, 50, 16, 'sgd', 1e-4, .02, 1e-4, .02, 0, 1, 8, None, 1e-4, 'bilinear', False, 35.20),
     ade20k_resnet50    = (20210, 50, 16, 'sgd', 1e-4, .02, 1e-4, .02, 0, 1, 8, 10, 5e-4, 'bicubic', False, None),
@@ -212,7 +212,7 @@ def test_scaled(r, epochs, n, bs, size):
     s = r.scaled(epochs=epochs, n=n, bs=bs, size=size)
     k = bs/r.bs if r.opt == 'sgd' else math.sqrt(bs/r.bs)
     assert np.allclose([s.lr, s.lr_min, s.lr_start], [k*o for o in (r.lr, r.lr_min, r.lr_start)])
-    total = lambda o: o.epochs*o.n/o.bs
+    def total(o): return o.epochs*o.n/o.bs
     assert abs(s.warmup - r.warmup*total(s)/total(r)) <= 0.5
     assert s.ema >= r.ema and (s.ema == r.ema or s.ema <= bs/n + 1e-12 or s.ema == 1)
     assert s.eval_resize >= s.size
