@@ -259,13 +259,15 @@ def seg_tfms(
     void:int=255 # Index that fills masks where there is no image
 )->list: # For `item_tfms`; empty where the recipe leaves the data's own transforms
     "The item transforms of a recipe for masks, for training and validation"
-    if getattr(r, 'resize', None) is None: return []
+    m = r.masks
+    if m is None or m.resize is None: return []
     hw = as_size(r.size if size is None else size)
-    tfms,sigma = [SegCrop(hw, r.resize, r.max_share, void, interpolation=r.interpolation)],max(.2, 2*min(hw)/512)
+    sigma = max(.2, 2*min(hw)/512)
+    tfms = [SegCrop(hw, m.resize, m.max_share, void, interpolation=r.interpolation)]
     if r.flip: tfms.append(FlipItem(r.flip))
-    if r.blur: tfms.append(PILAugment(v2.RandomApply([v2.GaussianBlur(2*int(2*sigma)+3, (sigma/20, sigma))], r.blur)))
-    if r.distort: tfms.append(PILAugment(v2.RandomPhotometricDistort(p=r.distort)))
-    if r.rotate: tfms.append(SegRotate(r.rotate, void))
+    if m.blur: tfms.append(PILAugment(v2.RandomApply([v2.GaussianBlur(2*int(2*sigma)+3, (sigma/20, sigma))], m.blur)))
+    if m.distort: tfms.append(PILAugment(v2.RandomPhotometricDistort(p=m.distort)))
+    if m.rotate: tfms.append(SegRotate(m.rotate, void))
     return tfms
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #b848c5ec
