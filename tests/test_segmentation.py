@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies as st
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights
 from cvnets_nb.tasks import Segmenter
 from cvnets_nb.tasks.segmentation.models import as_encoder, aspp_rates
+from cvnets_nb.tasks.segmentation.task import sure_share
 from test_models import filled, image, run
 
 parity = Path(__file__).parent/'fixtures'/'parity'/'segmentation'
@@ -180,6 +181,52 @@ def test_what_a_learner_does_still_works():
     with learn.no_bar(): learn.lr_find(num_it=5, show_plot=False)
     learn.show_results(max_n=2)
     assert set(learn.validate_original()) == {'miou', 'classes', 'pixel_acc'}
+
+def direct_scores(preds, targs, n, void=255):
+    "Mean IoU over the classes that occur, and pixel accuracy, counted class by class"
+    top, real = preds.argmax(1), targs != void
+    ious = []
+    for c in range(n):
+        said, true = (top == c) & real, (targs == c) & real
+        if true.any(): ious.append(float((said & true).sum())/float((said | true).sum()))
+    return [sum(ious)/len(ious), float((top == targs)[real].float().mean())]
+
+def test_metrics_are_those_of_a_direct_count():
+    "Over uneven batches, with void and with classes that occur nowhere, from one matrix that both metrics read"
+    dls = scenes((32, 48), bs=4, n=40, most=1)
+    learn = fit(small(dls))
+    recorded = list(learn.recorder.values[-1])[2:]
+    assert [len(x) for x, _ in dls.valid] == [4, 4, 2]
+    preds, targs = learn.get_preds()
+    preds, targs = (o.as_subclass(torch.Tensor) for o in (preds, targs))
+    assert 255 in targs and len(set(targs.unique().tolist()) - {255}) < 11
+    want = direct_scores(preds, targs, 11)
+    np.testing.assert_allclose(recorded, want, rtol=1e-6)
+    np.testing.assert_allclose(list(learn.validate())[1:], want, rtol=1e-6)
+    whole = learn.validate_original()                     # the scenes have the size of the batches
+    np.testing.assert_allclose([whole['miou'], whole['pixel_acc']], want, rtol=1e-6)
+    miou, acc = learn.metrics
+    assert acc.conf is miou.conf and int(miou.conf.counts.sum()) == int((targs != 255).sum())
+
+def sure_by_softmax(pred, targ, threshold, void):
+    "What `sure_share` says, by a softmax over all classes"
+    prob, top = pred.float().softmax(1).max(1)
+    sure = (top == targ) & (prob >= threshold)
+    shares = [[sure[i][targ[i] == c].float().mean() for c in targ[i].unique() if c != void] for i in range(len(pred))]
+    return torch.tensor([sum(o)/max(1, len(o)) for o in shares])
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 24), st.sampled_from([0., .3, .5, .9, .99]), st.booleans())
+def test_the_share_of_sure_pixels_is_that_of_a_softmax(seed, n, c, threshold, last):
+    g = torch.Generator().manual_seed(seed)
+    pred = 4*torch.randn(n, c, 9, 14, generator=g)
+    if last: pred = pred.contiguous(memory_format=torch.channels_last)
+    keep = torch.rand(n, 9, 14, generator=g)
+    targ = torch.where(keep < .6, pred.argmax(1), torch.randint(0, c, (n, 9, 14), generator=g))
+    targ[keep > .8] = 255
+    for void in (255, 0):
+        if void == 0: targ[targ == 255] = 0
+        torch.testing.assert_close(sure_share(pred, targ, threshold, void), sure_by_softmax(pred, targ, threshold, void))
 
 def test_from_weights_the_head_is_trained_first(monkeypatch):
     from cvnets_nb.models import weights as W

@@ -12,6 +12,7 @@ from cvnets_nb.cli import cvnets_train
 from cvnets_nb.data import digit_items
 from cvnets_nb.tasks.classification import ValueLearner
 from cvnets_nb.tasks.core import find_tfm, task_class, _tasks
+from test_segmentation import direct_scores
 
 # --- a task of one's own, in twenty lines: how much ink an image has, told from the digits' own brightness
 class Ink(float):
@@ -171,7 +172,9 @@ def _rank(out):
             warnings.simplefilter('ignore')
             learn.fit(2, 1e-3)
             preds, targs = learn.get_preds()
+            scores = list(map(float, learn.validate()))[1:]
         found[nm] = dict(counts=learn.set.counts.tolist(), history=learn.set.history, n=len(preds), samples=learn.cost.totals['samples'])
+        if nm == 'segmentation': found[nm].update(scores=scores, direct=direct_scores(preds, targs, 11))
     with open(f"{out}/{os.environ['RANK']}.json", 'w') as f: json.dump(found, f)
 
 def test_two_processes_know_the_same(tmp_path):
@@ -189,6 +192,7 @@ def test_two_processes_know_the_same(tmp_path):
         for p in ps: p.kill(), p.wait()
     a, b = (json.loads((tmp_path/f'{r}.json').read_text()) for r in range(2))
     assert a == b and list(a) == names
+    np.testing.assert_allclose(a['segmentation']['scores'], a['segmentation']['direct'], rtol=1e-6)     # of the images of both processes
     for nm in names: assert len(a[nm]['history']) == 2 and a[nm]['samples'] > 0 and a[nm]['n'] > 0
 
 if __name__ == '__main__':
