@@ -390,7 +390,8 @@ def mask_folder_dls(
     if found is None: raise ValueError(f"{path} has no images/ with labels/ or masks/ beside it")
     files = mask_files(*found)
     codes = path/'codes.txt'
-    if not codes.is_file(): raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
+    if not codes.is_file():
+        raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
     names = [l for l in _lines(codes) if l]
     valid = _validation(path, files, valid_pct, seed)
     return seg_dls(L(list(files)), names, valid, size, bs, get_y=MaskOf(files), binary=binary, path=path, **kwargs)

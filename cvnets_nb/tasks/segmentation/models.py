@@ -15,7 +15,7 @@ from torch import nn
 from ...core import *
 from ...models.layers import *
 from ...models.registry import *
-from ...models import mobilenetv1, mobilenetv2, mobilenetv3, mobilevit, mobilevitv2, resnet    # register backbones
+from ...models import mobilenetv1, mobilenetv2, mobilenetv3, mobilevit, mobilevitv2, resnet
 
 # %% ../../../nbs/43_tasks.segmentation.models.ipynb #ae9c6dde
 def aspp_rates(
@@ -206,7 +206,7 @@ class Segmenter(nn.Module):
         in_chans:int=3, # Channels of the images
         backbone='mobilenetv2_100', # What `as_encoder` takes
         head:str='deeplabv3', # A name of `SEG_HEADS`
-        output_stride:int=8, # The map is this many times smaller than the image: 8 as published, 16 at a third of the cost, or 32
+        output_stride:int=8, # Side of the image over that of the map: 8 as published, 16 at a third of the cost, or 32
         aux:bool=True, # An auxiliary head in training?
         backbone_weights=False, # Published weights for the backbone: what `create_model` takes as `pretrained`
         drop:float=0.1, # Dropout of the heads
