@@ -52,7 +52,7 @@ def test_timm_backbones(name):
     assert m.encoder.feature_info[-1]['reduction'] == 16 and run(m, image(64, 80)).shape == (1, 4, 64, 80)
     with pytest.raises(ValueError, match='cannot be a backbone at output_stride 8'): Segmenter(4, backbone='timm/vit_tiny_patch16_224', output_stride=8)
 
-def test_a_module_that_tells_nothing_is_refused():
+def test_a_module_without_feature_maps_is_refused():
     with pytest.raises(ValueError, match='Linear has no feature_info and no forward_intermediates'): Segmenter(3, backbone=torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="unknown segmentation head 'deeplab': did you mean deeplabv3"): Segmenter(3, head='deeplab')
 
@@ -138,7 +138,7 @@ def test_one_line_for_any_backbone(arch):
     assert all(np.isfinite(v) for v in learn.recorder.values[-1]) and learn.cost.totals['updates'] and len(learn.set.history) == 1
 
 def test_the_data_of_fastai():
-    "`MaskBlock` with names, for which void is a class by name"
+    "`MaskBlock` with names, one of which is void"
     items = scene_items(16, (32, 48))
     block = DataBlock((TransformBlock(type_tfms=PILImage.create, batch_tfms=IntToFloatTensor), MaskBlock([*map(str, range(11)), 'Void'])), get_x=ItemGetter(0),
                       get_y=lambda o: np.where(o[1] == 255, 11, o[1]).astype(np.uint8), splitter=IndexSplitter(range(12, 16)), item_tfms=Resize((32, 48)))
