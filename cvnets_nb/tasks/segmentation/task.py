@@ -182,11 +182,13 @@ def _stretches(dl, size, axis):
     "Along an axis, is each shown pixel where it belongs in an image that is stretched to the batch's size?"
     n = size[axis]
     step = 252/max(1, n-1)                                      # from one pixel's grey value, 1 to 253, to the next's
-    line = (slice(None),None) if axis == 0 else None
-    got = _seen_as(dl, size, 1 + np.round(step*np.arange(n))[line]).astype(float)
+    along = (-1,1) if axis == 0 else (1,-1)
+    ramp = (1 + np.round(step*np.arange(n))).reshape(along)
+    got = _seen_as(dl, size, ramp).astype(float)
     stretch = n/got.shape[axis]
     place = ((np.arange(got.shape[axis]) + .5)*stretch - .5).clip(0, n-1)
-    shift = np.abs(got - (1 + step*place)[line]).max()/step     # in pixels of the image
+    want = (1 + step*place).reshape(along)
+    shift = np.abs(got - want).max()/step                       # in pixels of the image
     return shift <= 1.5 + .6*stretch
 
 def shows_whole(
