@@ -237,6 +237,7 @@ def _checked(self:PlanDL, b, it):
         f"a transform after {type(self.sized.tfm).__name__} changes the size; make the sized transform the last one")
     return b
 
+# %% ../../nbs/21_data.loader.ipynb #819009e1
 @patch
 def one_batch(self:PlanDL):
     self._peek = True
