@@ -12,7 +12,7 @@ import argparse, difflib, json, os, platform, re, shlex, shutil, sys, warnings
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from .core import PackageWarning, warn, whole_file
+from .core import PackageWarning, save_tensors, warn, whole_file
 from .samplers import *
 
 # %% ../nbs/82_cli.ipynb #1c3adfc4
@@ -290,7 +290,6 @@ def save_run(
     "Write the model, the bill and the results; the checkpoints go"
     from fastai.torch_core import get_model
     from matplotlib.figure import Figure
-    from safetensors.torch import save_file
     from cvnets_nb.callback import CheckpointCallback
     out = Path(out)
     loss,score,*_ = map(float, learn.validate())
@@ -299,7 +298,7 @@ def save_run(
     fig = Figure(figsize=(7,4), layout='constrained')
     learn.cost.plot(fig.add_subplot())
     fig.savefig(out/'cost.png', dpi=120)
-    save_file({k:v.detach().cpu().contiguous() for k,v in get_model(learn.model).state_dict().items()}, out/'weights.safetensors')
+    save_tensors(get_model(learn.model).state_dict(), out/'weights.safetensors')
     learn.remove_cb(CheckpointCallback)
     learn.path = out
     learn.export('model.pkl')

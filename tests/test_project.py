@@ -26,7 +26,7 @@ below = dict(core=[], samplers=['core'], data=['core', 'samplers'], models=['cor
              callback=['core', 'samplers', 'tasks'], recipes=['core', 'samplers', 'data', 'tasks', 'callback'])
 order = [*below, 'learner', 'all', 'export', 'bench', 'cli']
 rooms = {k: dict(may=[*below.get(k, order[:i]), k]) for i, k in enumerate(order)}
-rooms['core']    .update(only=['numpy', 'fastcore'])
+rooms['core']    .update(only=['numpy', 'fastcore'], lazy=['safetensors'])
 rooms['samplers'].update(only=['numpy'], lazy=['matplotlib'])
 rooms['models']  .update(only=['numpy', 'torch', 'fastcore'], lazy=['torchvision', 'timm', 'safetensors', 'huggingface_hub'])
 rooms['data']    .update(never=['fastai.learner', 'fastai.callback', 'timm'])

@@ -188,40 +188,66 @@ def published(
 
 # %% ../../nbs/38_models.weights.ipynb #0f1172b2
 def download(
-    url:str, # Where it lies
-    folder=None, # Where to; `None` is PyTorch's cache, `$TORCH_HOME/hub/checkpoints`
-    advice:str='' # What else can be done if it cannot be had
+    url:str, # Where the file lies
+    folder=None, # Where to write it; `None` is PyTorch's cache, `$TORCH_HOME/hub/checkpoints`
+    advice:str='' # What else can be done if it cannot be downloaded
 )->Path: # The file
-    "Fetch `url` once, going on with what an interrupted call has left"
+    "Download `url` once, resuming what an interrupted call has left; several processes may call it at once"
     folder = Path(folder or Path(torch.hub.get_dir())/'checkpoints')
-    name = url.split('/ml-research/models/')[-1].replace('/', '_') if url.startswith(CVNETS_URL) else url.rsplit('/',1)[-1]
-    path,part = folder/name,folder/f'{name}.part'
+    path = folder/_file_name(url)
     if path.exists(): return path
     folder.mkdir(parents=True, exist_ok=True)
-    try: _append(url, part)
-    except OSError as e:
-        what = f'answered {e.code} {e.reason}' if isinstance(e, HTTPError) else f'could not be read ({e})'
-        raise ConnectionError(f"{url} {what}; fetch the file by other means and give its path, load_weights(model, path){advice}") from e
-    sha = re.search(r'-([0-9a-f]{8,})\.', name)
-    if sha and not hashlib.sha256(part.read_bytes()).hexdigest().startswith(sha[1]):
-        part.unlink()
-        raise ConnectionError(f"{url} came otherwise than its hash {sha[1]} says and was deleted; call again")
-    os.replace(part, path)
+    with file_lock(path) as lock:
+        if path.exists(): return path          # another process has downloaded it meanwhile
+        part = path.with_name(f'{path.name}.part')
+        try: _append(url, part, lock)
+        except OSError as e:
+            what = f'answered {e.code} {e.reason}' if isinstance(e, HTTPError) else f'could not be read ({e})'
+            raise ConnectionError(f"{url} {what}; fetch the file by other means and give its path, "
+                                  f"load_weights(model, path){advice}") from e
+        _check_hash(url, part)
+        os.replace(part, path)
     return path
 
-def _append(url, part):
-    "Add to `part` what it still lacks of `url`"
+def _file_name(url):
+    "The name in the cache: CVNets' files of one name lie in several folders"
+    if not url.startswith(CVNETS_URL): return url.rsplit('/',1)[-1]
+    return url.split('/ml-research/models/')[-1].replace('/', '_')
+
+def _check_hash(url, part):
+    "Delete `part` and refuse it where its name contains another hash than it has"
+    sha = re.search(r'-([0-9a-f]{8,})\.', part.stem)
+    if not sha or hashlib.sha256(part.read_bytes()).hexdigest().startswith(sha[1]): return
+    part.unlink()
+    raise ConnectionError(f"{url} was downloaded with another hash than {sha[1]} and was deleted; call again")
+
+def _request(url, have):
+    "Open `url`, without its first `have` bytes where the server can do that"
+    headers = {'User-Agent':'cvnets_nb'}
+    if have: headers['Range'] = f'bytes={have}-'
+    return urlopen(Request(url, headers=headers), timeout=30)
+
+# %% ../../nbs/38_models.weights.ipynb #5f60fe87
+def _append(url, part, lock):
+    "Add to `part` what it still lacks of `url`, while this process holds `lock`"
     have = part.stat().st_size if part.exists() else 0
-    try: r = urlopen(Request(url, headers={'User-Agent':'cvnets_nb', **({'Range':f'bytes={have}-'} if have else {})}), timeout=30)
+    try: r = _request(url, have)
     except HTTPError as e:
-        if e.code != 416: raise                 # 416: there is nothing after what we have, so it is whole or not of this file
+        if e.code != 416: raise               # 416: nothing comes after what we have, so it is whole or another file's
         part.unlink()
-        return _append(url, part)
-    more = getattr(r, 'status', None) == 206
-    want = int(r.headers.get('Content-Length') or 0) + have*more
-    with r, open(part, 'ab' if more else 'wb') as f, torch.hub.tqdm(total=want, initial=have*more, unit='B', unit_scale=True, desc=part.stem, leave=False, disable=want < 1 << 20) as bar:
-        while chunk := r.read(1 << 20): f.write(chunk); bar.update(len(chunk))
-    if want and part.stat().st_size < want: raise OSError(f'broke off after {part.stat().st_size} of {want} bytes; call again to go on')
+        return _append(url, part, lock)
+    resumed = getattr(r, 'status', None) == 206
+    if not resumed: have = 0
+    want = int(r.headers.get('Content-Length') or 0) + have
+    bar = torch.hub.tqdm(total=want, initial=have, unit='B', unit_scale=True, desc=part.stem, leave=False,
+                         disable=want < 1 << 20)
+    with r, open(part, 'ab' if resumed else 'wb') as f, bar:
+        while chunk := r.read(1 << 16):
+            if not lock.exists(): raise OSError('another process took over; call again')
+            f.write(chunk)
+            bar.update(len(chunk))
+    size = part.stat().st_size
+    if want and size < want: raise OSError(f'broke off after {size} of {want} bytes; call again to go on')
 
 # %% ../../nbs/38_models.weights.ipynb #42fb9fd8
 def elsewhere(
@@ -284,11 +310,11 @@ def save_weights(
     "Write the weights of `model` for `load_weights`"
     path = Path(path)
     if path.suffix not in _readers: raise ValueError(f"path {str(path)!r} must end in {', '.join(_readers)}")
-    sd = {k:v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
-    if path.suffix != '.safetensors': torch.save(sd, path)
+    sd = model.state_dict()
+    if path.suffix == '.safetensors': save_tensors(sd, path)
     else:
-        from safetensors.torch import save_file
-        save_file(sd, path)
+        sd = {k:v.detach().cpu().contiguous() for k,v in sd.items()}
+        with whole_file(path) as f: torch.save(sd, f)
     return path
 
 # %% ../../nbs/38_models.weights.ipynb #9768f541
