@@ -134,7 +134,8 @@ def save_tensors(
 ):
     "Write tensors as a `.safetensors` file, whole or not at all"
     try: from safetensors.torch import save_file
-    except ImportError as e: raise ImportError(f"writing {str(file)!r} needs the package safetensors; install it") from e
+    except ImportError as e:
+        raise ImportError(f"writing {str(file)!r} needs the package safetensors; install it") from e
     sd = {k:v.detach().cpu().contiguous().clone() for k,v in sd.items()}
     with whole_file(file) as f: save_file(sd, f)
 
