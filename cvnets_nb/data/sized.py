@@ -294,8 +294,8 @@ def _alb_run(pipe, **data):
 def _back(a, like):
     "An array as an image of the type of `like`"
     if not isinstance(a, np.ndarray) or a.dtype != np.uint8: raise ValueError(
-        f"the albumentations pipeline returned {getattr(a, 'dtype', type(a).__name__)}, and the transforms after it need "
-        "uint8 pixels: leave Normalize, ToFloat and ToTensorV2 to fastai (batch_tfms=Normalize.from_stats(...))")
+        f"the albumentations pipeline returned {getattr(a, 'dtype', type(a).__name__)}, and the transforms after it "
+        "need uint8 pixels: leave Normalize, ToFloat and ToTensorV2 to fastai (batch_tfms=Normalize.from_stats(...))")
     a = np.ascontiguousarray(a)
     return type(like)(Image.fromarray(a[...,0] if a.ndim==3 and a.shape[2]==1 else a))
 
@@ -351,7 +351,8 @@ class AlbumentationsTfm(ItemTransform):
         return self._sizers[0].base and _alb_hw(self._sizers[0].ends[0])
     def set_size(self, hw):
         if self._sizers[0].base is None: raise ValueError(
-            "no transform of this albumentations pipeline sets a size; add one, e.g. A.RandomResizedCrop(size=(224,224))")
+            "no transform of this albumentations pipeline sets a size; "
+            "add one, e.g. A.RandomResizedCrop(size=(224,224))")
         for s in self._sizers: s(hw)
 
     def __getstate__(self): return pickle.dumps(self.__dict__)

@@ -21,7 +21,7 @@ from fastai.vision.core import AddMaskCodes, PILImage, PILMask
 from fastai.vision.augment import FlipItem, RandTransform
 from ...core import *
 from ...data.digits import split_by_class
-from ...data.image import OpenImage, _opened, _say
+from ...data.image import OpenImage, image_name, pil_image
 
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
@@ -63,7 +63,7 @@ def _indices(o, binary):
         if o.ndim != 2 or o.dtype.kind not in 'bui' or o.size and not 0 <= o.min() <= o.max() <= 255: raise ValueError(
             f"it is {o.dtype} of shape {o.shape}, and a mask has one index from 0 to 255 per pixel")
         return o > 127 if binary and o.dtype != bool else o
-    im = _opened(o)
+    im = pil_image(o)
     if binary: return np.asarray(im.convert('L')) > 127
     if im.mode not in ('L','P','1'): raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel; if it is black and white, say binary=True")
     return np.array(im)                  # a palette's indices, not its colours' brightness
@@ -74,7 +74,7 @@ def open_mask(
 )->PILMask:
     "Open a mask whose pixel values are indices; an error names the file"
     try: return PILMask(Image.fromarray(_indices(o, binary).astype(np.uint8)))
-    except Exception as e: raise OSError(f"cannot read the mask {_say(o)}: {e}") from e
+    except Exception as e: raise OSError(f"cannot read the mask {image_name(o)}: {e}") from e
 
 class OpenMaskIndices(Transform):
     "`open_mask` as the first transform of a mask block"
