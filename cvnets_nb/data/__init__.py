@@ -14,4 +14,5 @@ from .image import OpenImage, check_images, open_image
 from .digits import digit_items, digit_traits, digits, split_by_class, tilted_digits
 from .folder import folder_dls, folder_splits
 _all_ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL',
-         'OpenImage', 'open_image', 'check_images', 'digits', 'digit_traits', 'tilted_digits', 'folder_dls', 'folder_splits']
+         'OpenImage', 'open_image', 'check_images', 'digits', 'digit_traits', 'tilted_digits',
+         'folder_dls', 'folder_splits']

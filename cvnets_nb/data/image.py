@@ -77,7 +77,8 @@ def pil_image(
     if isinstance(o, Image.Image): return o
     if isinstance(o, (Tensor,np.ndarray)): return array_image(o)
     if isinstance(o, (bytes,bytearray,memoryview)): o = io.BytesIO(o)
-    if not isinstance(o, (str,Path,Readable)): raise ValueError("give a path, bytes, an open file, an array, a tensor or an image")
+    if not isinstance(o, (str,Path,Readable)):
+        raise ValueError("give a path, bytes, an open file, an array, a tensor or an image")
     return Image.open(o)
 
 def image_name(

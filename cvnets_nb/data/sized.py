@@ -195,6 +195,15 @@ def get_albumentations():
         if old is None: del os.environ[_quiet]
         else: os.environ[_quiet] = old
 
+def _compose(pipe, name):
+    "A copy of an albumentations pipeline, or of transforms as one"
+    if hasattr(pipe, 'transforms') and hasattr(pipe, 'is_check_args'): return deepcopy(pipe)
+    pipe = list(pipe) if isinstance(pipe, (list,tuple)) else [pipe]
+    for o in pipe:
+        if not hasattr(o, 'set_random_state'):
+            raise ValueError(f"{name} must be made of albumentations transforms, got {o!r}")
+    return get_albumentations().Compose(deepcopy(pipe))
+
 # %% ../../nbs/20_data.sized.ipynb #62c3a30e
 _hw = 'height','width'
 _resampling = dict(Resize=_hw, RandomResizedCrop='size', RandomSizedCrop='size', RandomSizedBBoxSafeCrop=_hw)
@@ -327,8 +336,8 @@ class AlbumentationsTfm(ItemTransform):
         order:int=2 # After fastai's `Resize` (1), before `ToTensor` (5)
     ):
         super().__init__(split_idx=0 if valid is None and split_idx is None else split_idx, order=order)
-        self.train = self._make(train, 'train')
-        self.valid = self.train if valid is None else self._make(valid, 'valid')
+        self.train = _compose(train, 'train')
+        self.valid = self.train if valid is None else _compose(valid, 'valid')
         self._split = None
         self._sizers = [_AlbSize(self.train)]
         if valid is not None: self._sizers.append(_AlbSize(self.valid))
@@ -337,14 +346,6 @@ class AlbumentationsTfm(ItemTransform):
         if one != other: raise ValueError(
             f"train makes {one} and valid {other}, and a transform has one size; "
             "for two, give AlbumentationsTfm(train) and AlbumentationsTfm(valid, split_idx=1)")
-
-    def _make(self, pipe, name):
-        if hasattr(pipe, 'transforms') and hasattr(pipe, 'is_check_args'): return deepcopy(pipe)
-        pipe = list(pipe) if isinstance(pipe, (list,tuple)) else [pipe]
-        for o in pipe:
-            if not hasattr(o, 'set_random_state'):
-                raise ValueError(f"{name} must be made of albumentations transforms, got {o!r}")
-        return get_albumentations().Compose(deepcopy(pipe))
 
     def get_size(self):
         "`(h, w)` of the pipeline's last sized transform"
