@@ -1,6 +1,7 @@
 "Published weights: what is listed, how it is fetched, and how a model starts from it"
 import hashlib, http.server, re, subprocess, sys, threading, time
 import pytest, torch
+import cvnets_nb.tasks                # registers the segmenters, of which some weights are
 from torch import nn
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights, weights as W
 from cvnets_nb.models.weights import adapt_input, cvnets_weights, download, elsewhere, published, torchvision_weights

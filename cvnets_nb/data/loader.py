@@ -329,7 +329,7 @@ def recheck(self:PlanDL,
 
 # %% ../../nbs/21_data.loader.ipynb #23a9c89e
 def _own_tfms(loaders):
-    "Copies of the loaders' pipelines in one go: what they shared they share again, with nobody else"
+    "Copies of the loaders' pipelines; transforms that they share stay shared, among the copies only"
     names = ('after_item','before_batch','after_batch')
     memo = {id(dl.dataset):dl.dataset for dl in loaders}      # transforms may hold the data: that is not copied
     return [{nm:deepcopy(getattr(dl,nm), memo) for nm in names} for dl in loaders]

@@ -15,7 +15,7 @@ from .plan import *
 class PlanSampler:
     "What every sampler is: a frozen value with `size`, `bs` and `pairs` that plans epochs"
     needs_epoch = False # Do the sizes in use depend on the epoch?
-    _heads = 'size', 'batch', 'pixels of a step, base = 1'
+    table_heads = 'size', 'batch', 'pixels of a step, base = 1' # Columns of the table that shows a sampler
     @property
     def base(self)->tuple: # `(h, w)`
         "The base size, which validation keeps"
@@ -23,7 +23,9 @@ class PlanSampler:
     def with_bs(self, bs:int): # Batch size per process at the base size
         "The same sampler with another batch size"
         return replace(self, bs=bs)
-    def _turns(self, epoch): return outwards(self.pairs, self.base)
+    def turns_in(self, epoch:int): # Counted from 0
+        "The pairs of `epoch`, in the order of their turns"
+        return outwards(self.pairs, self.base)
     def plan(self,
         n:int, # Number of samples in the data set
         epoch:int=0, # Epoch, counted from 0; with `seed` it decides the order
@@ -35,12 +37,13 @@ class PlanSampler:
         drop_last:bool=False # Leave out steps that are not full?
     )->Plan: # This process's steps
         "One epoch: how many steps of each size is fixed; `(seed, epoch)` decides order and ids"
-        return make_plan(self._turns(epoch), n, epoch, seed, shuffle, ids, rank, world, drop_last)
-    def _rows(self):
+        return make_plan(self.turns_in(epoch), n, epoch, seed, shuffle, ids, rank, world, drop_last)
+    def table_rows(self)->list: # One a pair, of text
+        "The table that shows a sampler"
         cost = self.base[0]*self.base[1]*self.bs
         return [(f'{h} × {w}', f'{b:,}', f'{h*w*b/cost:.2f}') for h,w,b in self.pairs]
-    def _repr_markdown_(self): return f'`{self!r}`\n\n' + md_table(self._heads, self._rows())
-    def _repr_html_(self): return html_table(self._heads, self._rows(), f'<code>{self!r}</code>')
+    def _repr_markdown_(self): return f'`{self!r}`\n\n' + md_table(self.table_heads, self.table_rows())
+    def _repr_html_(self): return html_table(self.table_heads, self.table_rows(), f'<code>{self!r}</code>')
 
 def _size(size):
     "`size` in one form, so that equal samplers are `==`: an int for a square, else a tuple"
