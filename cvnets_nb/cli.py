@@ -12,7 +12,7 @@ import argparse, difflib, json, os, platform, re, shlex, shutil, sys, warnings
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from .core import PackageWarning, as_size, warn, whole_file
+from .core import PackageWarning, as_size, save_tensors, warn, whole_file
 from .samplers import *
 
 # %% ../nbs/82_cli.ipynb #1c3adfc4
@@ -387,9 +387,7 @@ def _save_costs(cost, out):
 
 def _save_weights(model, out):
     from fastai.torch_core import get_model
-    from safetensors.torch import save_file
-    weights = {k:v.detach().cpu().contiguous() for k,v in get_model(model).state_dict().items()}
-    save_file(weights, out/'weights.safetensors')
+    save_tensors(get_model(model).state_dict(), out/'weights.safetensors')
 
 # %% ../nbs/82_cli.ipynb #5207f360
 def _report(out, run, learn=None):

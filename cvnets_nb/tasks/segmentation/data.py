@@ -22,7 +22,7 @@ from fastai.vision.core import AddMaskCodes, PILImage, PILMask
 from fastai.vision.augment import FlipItem, RandTransform
 from ...core import *
 from ...data.digits import split_by_class
-from ...data.image import OpenImage, _opened, _say
+from ...data.image import OpenImage, image_name, pil_image
 
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
@@ -70,7 +70,7 @@ def _indices(o, binary):
     if isinstance(o, np.ndarray):
         a = _array_indices(o)
         return a > 127 if binary and a.dtype != bool else a
-    im = _opened(o)
+    im = pil_image(o)
     if binary: return np.asarray(im.convert('L')) > 127
     if im.mode in ('L','P','1'): return np.array(im)                  # a palette's indices, not the grey of its colours
     raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel; "
@@ -82,7 +82,7 @@ def open_mask(
 )->PILMask:
     "Open a mask whose pixel values are indices; an error names the file"
     try: return PILMask(Image.fromarray(_indices(o, binary).astype(np.uint8)))
-    except Exception as e: raise OSError(f"cannot read the mask {_say(o)}: {e}") from e
+    except Exception as e: raise OSError(f"cannot read the mask {image_name(o)}: {e}") from e
 
 class OpenMaskIndices(Transform):
     "`open_mask` as the first transform of a mask block"
