@@ -252,7 +252,7 @@ def run_data(
     own = {k:a[k] for k in ('skip','train','valid','binary') if a.get(k)}
     for k in own:
         if k not in task.folder_options:
-            raise ValueError(f"--{k} does not apply to {task.name}, the task that the layout of {a['data']} is for")
+            raise ValueError(f"--{k} does not apply to {task.name}, the task of {a['data']}")
     return task.folder(a['data'], **kw, **own)
 
 def _size(a): return tuple(a['size']) if isinstance(a['size'], list) else a['size']

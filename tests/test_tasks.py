@@ -144,7 +144,7 @@ def test_a_folder_of_masks_by_the_command(tmp_path, capsys):
     (tmp_path/'d'/'codes.txt').write_text('\n'.join(['background', *map(str, range(10)), 'void']))
     argv = ['--data', str(tmp_path/'d'), '--arch', 'mobilenetv2_025', '--size', '32x48', '--bs', '4', '--epochs', '1', '--workers', '0', '--out', str(tmp_path/'run')]
     with pytest.raises(SystemExit): cvnets_train([*argv, '--skip'])
-    assert '--skip is of no use for segmentation' in capsys.readouterr().err and not (tmp_path/'run').exists()
+    assert '--skip does not apply to segmentation' in capsys.readouterr().err and not (tmp_path/'run').exists()
     cvnets_train(argv)
     out = capsys.readouterr().out
     assert '8 images of 12 classes to train on, 2 to validate' in out and 'miou' in out and json.loads((tmp_path/'run'/'run.json').read_text())['miou'] >= 0
