@@ -153,13 +153,15 @@ def _mtime(f):
 def _acquire(file, own, patience):
     "Announce `own`, and withdraw it again while another process's lock is in use"
     rng = np.random.default_rng()
+    delay = .05
     while True:
         own.touch()
         others = [o for o in file.parent.glob(f'.{glob.escape(file.name)}.*.lock') if o != own]
         since = _mtime(own) - patience    # both times are the file system's
         if all(_mtime(o) < since for o in others): break
         own.unlink()
-        time.sleep(rng.uniform(.02, .1))
+        time.sleep(delay*rng.uniform(.5, 1))
+        delay = min(1, 1.5*delay)         # many that wait must not be in each other's way
     for o in others: o.unlink(missing_ok=True)
 
 @contextmanager
