@@ -14,5 +14,6 @@ from .callback import *
 from .recipes import *
 from .learner import cfg_tfms, set_learner
 
-import cvnets_nb.samplers as _s, cvnets_nb.data as _d, cvnets_nb.models as _m, cvnets_nb.tasks as _t, cvnets_nb.callback as _c, cvnets_nb.recipes as _r
-__all__ = sorted({*_s.__all__, *_d.__all__, *_m.__all__, *_t.__all__, *_c.__all__, *_r.__all__, 'cfg_tfms', 'set_learner'})
+from . import samplers, data, models, tasks, callback, recipes
+_rooms = samplers,data,models,tasks,callback,recipes
+__all__ = sorted({'cfg_tfms', 'set_learner'}.union(*(o.__all__ for o in _rooms)))

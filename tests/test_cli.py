@@ -1,4 +1,4 @@
-"`cvnets_train` from the command line to the folder it leaves: a run, a folder of images, an interruption, wrong use"
+"`cvnets_train` from the command line to the folder it writes: a run, a folder of images, an interruption, wrong use"
 import json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
@@ -35,7 +35,8 @@ def whole(digit_files, tmp_path_factory):
 
 def test_a_run_leaves_a_folder_that_agrees(whole):
     assert {o.name for o in whole.iterdir()} == files
-    run, cost = json.loads((whole/'run.json').read_text(encoding='utf-8')), pd.read_csv(whole/'cost.csv', index_col='quantity')
+    run = json.loads((whole/'run.json').read_text(encoding='utf-8'))
+    cost = pd.read_csv(whole/'cost.csv', index_col='quantity')
     assert run['args']['sampler'] == 'msc_vbs' and run['args']['set'] is True
     assert list(cost) == ['ours', 'single-scale', 'ratio']
     assert np.allclose(cost['ratio'], cost['ours']/cost['single-scale'], equal_nan=True)
@@ -46,11 +47,14 @@ def test_a_run_leaves_a_folder_that_agrees(whole):
 
 def test_the_exported_model_is_the_one_that_was_measured(whole):
     run, learn = json.loads((whole/'run.json').read_text(encoding='utf-8')), load_learner(whole/'model.pkl')
-    assert learn.set.counts is None and not learn.set.history and not any(isinstance(c, CheckpointCallback) for c in learn.cbs)
-    assert all((v.cpu() == learn.model.state_dict()[k].cpu()).all() for k,v in load_file(whole/'weights.safetensors').items())
+    assert learn.set.counts is None and not learn.set.history
+    assert not any(isinstance(c, CheckpointCallback) for c in learn.cbs)
+    weights = learn.model.state_dict()
+    assert all((v.cpu() == weights[k].cpu()).all() for k,v in load_file(whole/'weights.safetensors').items())
     valid = folder_dls(run['args']['data'], size=32, seed=run['args']['seed'], num_workers=0).valid_ds.items
     preds,_ = learn.get_preds(dl=learn.dls.test_dl(valid))
-    assert np.isclose(np.mean([learn.dls.vocab[int(p)] == f.parent.name for p,f in zip(preds.argmax(1), valid)]), run['accuracy'])
+    right = [learn.dls.vocab[int(p)] == f.parent.name for p,f in zip(preds.argmax(1), valid)]
+    assert np.isclose(np.mean(right), run['accuracy'])
 
 def test_a_finished_run_is_shown_again_not_overwritten(whole, capsys):
     before = {o: o.stat().st_mtime_ns for o in whole.iterdir()}
@@ -59,8 +63,8 @@ def test_a_finished_run_is_shown_again_not_overwritten(whole, capsys):
     assert 'accuracy' in capsys.readouterr().out
     assert before == {o: o.stat().st_mtime_ns for o in whole.iterdir()}
 
-def test_interrupted_and_resumed_is_as_if_nothing_had_happened(whole, digit_files, tmp_path, monkeypatch, capsys):
-    "Stopped in the last epoch but one, when images are left out already; gone on with in a new process"
+def test_interrupted_and_resumed_is_the_same_as_uninterrupted(whole, digit_files, tmp_path, monkeypatch, capsys):
+    "Stopped in the last epoch but one, when images are left out already, and resumed in a new process"
     def stop(self):
         if self.learn.epoch == 7 and self.learn.iter == 3: raise KeyboardInterrupt
     with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
@@ -77,14 +81,16 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(whole, digit_file
     a, b = (json.loads((o/'run.json').read_text(encoding='utf-8')) for o in (whole, tmp_path/'part'))
     assert a['set_history'][7]['active'] < a['data']['train'], 'SET left nothing out: this test tests nothing'
     for k in ('set_history', 'accuracy', 'valid_loss', 'args', 'data'): assert a[k] == b[k], k
-    costs = [pd.read_csv(o/'cost.csv', index_col='quantity').drop(['seconds','wait_seconds','peak_memory']) for o in (whole, tmp_path/'part')]
+    costs = [pd.read_csv(o/'cost.csv', index_col='quantity') for o in (whole, tmp_path/'part')]
+    costs = [o.drop(['seconds','wait_seconds','peak_memory']) for o in costs]
     assert costs[0].equals(costs[1])
     ws = [load_file(o/'weights.safetensors') for o in (whole, tmp_path/'part')]
     assert all((ws[0][k] == ws[1][k]).all() for k in ws[0])
 
 def test_a_folder_of_images(digit_files, tmp_path):
     "Through a pipe: a line an epoch; and the model predicts a file"
-    r = in_new_process('--data', digit_files, *quick, '--epochs', 2, '--sampler', 'msc_vbs+growing', '--no-set', '--workers', 0, '--out', 'run', cwd=tmp_path)
+    r = in_new_process('--data', digit_files, *quick, '--epochs', 2, '--sampler', 'msc_vbs+growing', '--no-set',
+                       '--workers', 0, '--out', 'run', cwd=tmp_path)
     assert r.returncode == 0, r.stderr
     assert '\r' not in r.stdout and '█' not in r.stdout and len(r.stdout.splitlines()) < 30, r.stdout
     assert {o.name for o in (tmp_path/'run').iterdir()} == files
@@ -95,10 +101,12 @@ def test_a_folder_of_images(digit_files, tmp_path):
     assert learn.predict(get_image_files(digit_files)[0])[0] in run['data']['classes']
 
 @pytest.mark.parametrize('argv,says', [
-    ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225', '--size 225'), ('--bs 0', "--bs: '0' is not a whole"),
-    ('--epochs 0', '--epochs'), ('--lr 0', '--lr'), ('--lr nan', '--lr'), ('--seed -1', '--seed'), ('--arch mobilenetv2_101', 'mobilenetv2_100'),
-    ('--sampler vbs', 'msc_vbs'), ('--epoch 3', '--epochs'), ('photos', '--data photos'), ('--recipe resnet_smiple', "unknown recipe 'resnet_smiple': did you mean resnet_simple"),
-    ('--data nowhere', 'nowhere does not exist'), ('--resume', 'holds no run')])
+    ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225', '--size 225'),
+    ('--bs 0', "--bs: '0' is not a whole"), ('--epochs 0', '--epochs'), ('--lr 0', '--lr'), ('--lr nan', '--lr'),
+    ('--seed -1', '--seed'), ('--arch mobilenetv2_101', 'mobilenetv2_100'), ('--sampler vbs', 'msc_vbs'),
+    ('--epoch 3', '--epochs'), ('photos', '--data photos'), ('--data nowhere', 'nowhere does not exist'),
+    ('--recipe resnet_smiple', "unknown recipe 'resnet_smiple': did you mean resnet_simple"),
+    ('--resume', 'holds no run')])
 def test_wrong_use_is_one_line(argv, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert says in refused(capsys, *argv.split())
@@ -125,7 +133,8 @@ def test_stopped_between_the_last_epoch_and_the_results(digit_files, tmp_path, m
     def stop(*args): raise KeyboardInterrupt
     with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
         m.setattr('cvnets_nb.cli.save_run', stop)
-        cvnets_train([*quick, '--data', str(digit_files), '--workers', '0', '--epochs', '1', '--out', str(tmp_path/'run')])
+        cvnets_train([*quick, '--data', str(digit_files), '--workers', '0', '--epochs', '1',
+                      '--out', str(tmp_path/'run')])
     assert e.value.code == 130 and {o.name for o in (tmp_path/'run').iterdir()} == {'run.json', 'checkpoint'}
     capsys.readouterr()
     cvnets_train(['--resume', '--out', str(tmp_path/'run')])

@@ -1,4 +1,4 @@
-"What people meet in their first week: each a kind, tried through the verbs that they use"
+"What users meet in their first week, tried through the functions that they call"
 import ast, json, os, subprocess, sys, warnings
 from pathlib import Path
 import numpy as np, pytest, torch

@@ -26,7 +26,7 @@ below = dict(core=[], samplers=['core'], data=['core', 'samplers'], models=['cor
              callback=['core', 'samplers', 'tasks'], recipes=['core', 'samplers', 'data', 'tasks', 'callback'])
 order = [*below, 'learner', 'all', 'export', 'bench', 'cli']
 rooms = {k: dict(may=[*below.get(k, order[:i]), k]) for i, k in enumerate(order)}
-rooms['core']    .update(only=['numpy', 'fastcore'])
+rooms['core']    .update(only=['numpy', 'fastcore'], lazy=['safetensors'])
 rooms['samplers'].update(only=['numpy'], lazy=['matplotlib'])
 rooms['models']  .update(only=['numpy', 'torch', 'fastcore'], lazy=['torchvision', 'timm', 'safetensors', 'huggingface_hub'])
 rooms['data']    .update(never=['fastai.learner', 'fastai.callback', 'timm'])
@@ -68,6 +68,115 @@ def test_the_table_bites():
     assert breaches('models', 'from fastai.vision.all import *') and breaches('data', 'from fastai.callback.all import *')
     assert breaches('learner', 'from cvnets_nb import cli') and not breaches('cli', 'from cvnets_nb.learner import *')
     assert not breaches('data', 'import numpy, os, fastai.data.core')
+
+def module_name(p):
+    "The dotted name of a module's file"
+    parts = p.relative_to(top).with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+known = {module_name(p): p for p in modules}
+def package_of(p): return module_name(p) if p.name == '__init__.py' else module_name(p).rpartition('.')[0]
+
+def needs(src, package):
+    "Every module of ours that a source imports, at its head or inside a function"
+    found = set()
+    for n in ast.walk(ast.parse(src)):
+        if isinstance(n, ast.Import): found |= {a.name for a in n.names}
+        elif isinstance(n, ast.ImportFrom):
+            m = importlib.util.resolve_name('.'*n.level + (n.module or ''), package)
+            found |= {f'{m}.{a.name}' if f'{m}.{a.name}' in known else m for a in n.names}
+    return found & set(known)
+
+def cycle(graph):
+    "The modules of one cycle in the order of their imports, or nothing"
+    done = set()
+    def visit(m, path):
+        if m in path: return path[path.index(m):] + [m]
+        if m in done: return []
+        for o in sorted(graph.get(m, ())):
+            if found := visit(o, path + [m]): return found
+        done.add(m)
+        return []
+    for m in sorted(graph):
+        if found := visit(m, []): return found
+    return []
+
+def test_imports_have_no_cycle():
+    graph = {m: needs(p.read_text(encoding='utf-8'), package_of(p)) for m, p in known.items()}
+    assert sum(map(len, graph.values())) > 100, 'the graph has its edges'
+    assert cycle(graph) == []
+
+def test_a_cycle_is_found():
+    assert cycle(dict(a=['b'], b=['c'], c=['b'])) == ['b', 'c', 'b'] and cycle(dict(a=['b', 'c'], b=['c'])) == []
+    assert needs('def f():\n  from .loader import PlanDL', 'cvnets_nb.data') == {'cvnets_nb.data.loader'}
+    assert needs('from . import sized', 'cvnets_nb.data') == {'cvnets_nb.data.sized'}
+
+private = re.compile(r'_[a-z]\w*$')
+
+def own_names(tree):
+    "The private names that a module defines: functions, classes, attributes, fields and variables"
+    made = {n.name for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    made |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    made |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store) and itself(n.value)}
+    return {o for o in made if private.match(o)}
+
+def itself(o):
+    "Is `o` an object's own self, its class, or what it inherits?"
+    return isinstance(o, ast.Name) and o.id in ('self', 'cls') or isinstance(o, ast.Call) and getattr(o.func, 'id', '') == 'super'
+
+def taken(src, package, ours):
+    "The private names of other modules of the package (`ours`, by module) that a source takes"
+    tree = ast.parse(src)
+    mine = own_names(tree)
+    theirs = set().union(*ours.values()) - mine
+    out = []
+    for n in ast.walk(tree):
+        if isinstance(n, ast.ImportFrom):
+            m = importlib.util.resolve_name('.'*n.level + (n.module or ''), package)
+            if m.split('.')[0] == 'cvnets_nb': out += [a.name for a in n.names if private.match(a.name)]
+        elif isinstance(n, ast.Attribute) and not itself(n.value) and n.attr in theirs: out.append(n.attr)
+    return out
+
+@lru_cache(None)
+def private_names(): return {m: own_names(ast.parse(p.read_text(encoding='utf-8'))) for m, p in known.items()}
+
+@per(modules, lib)
+def test_private_names_stay_at_home(p):
+    assert taken(p.read_text(encoding='utf-8'), package_of(p), private_names()) == []
+
+def test_a_private_name_is_found():
+    ours = {'cvnets_nb.data.loader': {'_seed', '_pass'}}
+    assert taken('from .plan import _html, Plan', 'cvnets_nb.samplers', ours) == ['_html']
+    assert taken('def f(dl): dl._seed = 1', 'cvnets_nb.callback', ours) == ['_seed']
+    assert taken('class A:\n  def _pass(self): return self._pass()', 'cvnets_nb.data', ours) == []
+    assert taken('import torch\ntorch._foreach_lerp_()', 'cvnets_nb.callback', ours) == []
+
+def density(files):
+    "Lines of code over 120 columns and tuple assignments, per 100 lines of code, and the number of tuple statements"
+    lines = long = assigned = statements = 0
+    for f in files:
+        src = f.read_text(encoding='utf-8')
+        code = [l for l in src.split('\n') if l.strip() and not l.strip().startswith('#')]
+        nodes = list(ast.walk(ast.parse(src)))
+        lines += len(code)
+        long += sum(len(l) > 120 for l in code)
+        assigned += sum(isinstance(n, ast.Assign) and any(isinstance(t, ast.Tuple) for t in n.targets) for n in nodes)
+        statements += sum(isinstance(n, ast.Expr) and isinstance(n.value, ast.Tuple) for n in nodes)
+    return 100*long/lines, 100*assigned/lines, statements
+
+def test_code_is_no_denser_than_fastais():
+    import fastai
+    theirs = density([p for p in Path(fastai.__file__).parent.rglob('*.py') if p.name != '_modidx.py'])
+    long, assigned, statements = density(modules)
+    assert 0 < theirs[0] < 5 and 0 < theirs[1] < 5, 'fastai was measured'
+    assert long <= theirs[0], f'{long:.2f} lines of 100 are over 120 columns; in fastai {theirs[0]:.2f}'
+    assert assigned <= theirs[1], f'{assigned:.2f} lines of 100 assign tuples; in fastai {theirs[1]:.2f}'
+    assert statements == 0, f'{statements} tuples are used as statements'
+
+def test_density_counts(tmp_path):
+    f = tmp_path/'a.py'
+    f.write_text('# comment\n\na, b = 1, 2\nprint(a), print(b)\nc = "' + 'x'*120 + '"\nd = 3\n')
+    assert density([f]) == (25, 25, 1)
 
 # --- notebooks
 def sidebar():

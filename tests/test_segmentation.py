@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies as st
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights
 from cvnets_nb.tasks import Segmenter
 from cvnets_nb.tasks.segmentation.models import as_encoder, aspp_rates
+from cvnets_nb.tasks.segmentation.task import sure_share
 from test_models import filled, image, run
 
 parity = Path(__file__).parent/'fixtures'/'parity'/'segmentation'
@@ -51,7 +52,7 @@ def test_timm_backbones(name):
     assert m.encoder.feature_info[-1]['reduction'] == 16 and run(m, image(64, 80)).shape == (1, 4, 64, 80)
     with pytest.raises(ValueError, match='cannot be a backbone at output_stride 8'): Segmenter(4, backbone='timm/vit_tiny_patch16_224', output_stride=8)
 
-def test_a_module_that_tells_nothing_is_refused():
+def test_a_module_without_feature_maps_is_refused():
     with pytest.raises(ValueError, match='Linear has no feature_info and no forward_intermediates'): Segmenter(3, backbone=torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="unknown segmentation head 'deeplab': did you mean deeplabv3"): Segmenter(3, head='deeplab')
 
@@ -137,7 +138,7 @@ def test_one_line_for_any_backbone(arch):
     assert all(np.isfinite(v) for v in learn.recorder.values[-1]) and learn.cost.totals['updates'] and len(learn.set.history) == 1
 
 def test_the_data_of_fastai():
-    "`MaskBlock` with names, for which void is a class by name"
+    "`MaskBlock` with names, one of which is void"
     items = scene_items(16, (32, 48))
     block = DataBlock((TransformBlock(type_tfms=PILImage.create, batch_tfms=IntToFloatTensor), MaskBlock([*map(str, range(11)), 'Void'])), get_x=ItemGetter(0),
                       get_y=lambda o: np.where(o[1] == 255, 11, o[1]).astype(np.uint8), splitter=IndexSplitter(range(12, 16)), item_tfms=Resize((32, 48)))
@@ -180,6 +181,52 @@ def test_what_a_learner_does_still_works():
     with learn.no_bar(): learn.lr_find(num_it=5, show_plot=False)
     learn.show_results(max_n=2)
     assert set(learn.validate_original()) == {'miou', 'classes', 'pixel_acc'}
+
+def direct_scores(preds, targs, n, void=255):
+    "Mean IoU over the classes that occur, and pixel accuracy, counted class by class"
+    top, real = preds.argmax(1), targs != void
+    ious = []
+    for c in range(n):
+        said, true = (top == c) & real, (targs == c) & real
+        if true.any(): ious.append(float((said & true).sum())/float((said | true).sum()))
+    return [sum(ious)/len(ious), float((top == targs)[real].float().mean())]
+
+def test_metrics_are_those_of_a_direct_count():
+    "Over uneven batches, with void and with classes that occur nowhere, from one matrix that both metrics read"
+    dls = scenes((32, 48), bs=4, n=40, most=1)
+    learn = fit(small(dls))
+    recorded = list(learn.recorder.values[-1])[2:]
+    assert [len(x) for x, _ in dls.valid] == [4, 4, 2]
+    preds, targs = learn.get_preds()
+    preds, targs = (o.as_subclass(torch.Tensor) for o in (preds, targs))
+    assert 255 in targs and len(set(targs.unique().tolist()) - {255}) < 11
+    want = direct_scores(preds, targs, 11)
+    np.testing.assert_allclose(recorded, want, rtol=1e-6)
+    np.testing.assert_allclose(list(learn.validate())[1:], want, rtol=1e-6)
+    whole = learn.validate_original()                     # the scenes have the size of the batches
+    np.testing.assert_allclose([whole['miou'], whole['pixel_acc']], want, rtol=1e-6)
+    miou, acc = learn.metrics
+    assert acc.conf is miou.conf and int(miou.conf.counts.sum()) == int((targs != 255).sum())
+
+def sure_by_softmax(pred, targ, threshold, void):
+    "What `sure_share` says, by a softmax over all classes"
+    prob, top = pred.float().softmax(1).max(1)
+    sure = (top == targ) & (prob >= threshold)
+    shares = [[sure[i][targ[i] == c].float().mean() for c in targ[i].unique() if c != void] for i in range(len(pred))]
+    return torch.tensor([sum(o)/max(1, len(o)) for o in shares])
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 24), st.sampled_from([0., .3, .5, .9, .99]), st.booleans())
+def test_the_share_of_sure_pixels_is_that_of_a_softmax(seed, n, c, threshold, last):
+    g = torch.Generator().manual_seed(seed)
+    pred = 4*torch.randn(n, c, 9, 14, generator=g)
+    if last: pred = pred.contiguous(memory_format=torch.channels_last)
+    keep = torch.rand(n, 9, 14, generator=g)
+    targ = torch.where(keep < .6, pred.argmax(1), torch.randint(0, c, (n, 9, 14), generator=g))
+    targ[keep > .8] = 255
+    for void in (255, 0):
+        if void == 0: targ[targ == 255] = 0
+        torch.testing.assert_close(sure_share(pred, targ, threshold, void), sure_by_softmax(pred, targ, threshold, void))
 
 def test_from_weights_the_head_is_trained_first(monkeypatch):
     from cvnets_nb.models import weights as W

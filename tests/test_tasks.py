@@ -1,4 +1,4 @@
-"Every task, and one that is registered here, through all that asks a task"
+"Every task, and one that is registered here, with everything that uses a task"
 import json, os, socket, subprocess, sys, warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,13 @@ from cvnets_nb.cli import cvnets_train
 from cvnets_nb.data import digit_items
 from cvnets_nb.tasks.classification import ValueLearner
 from cvnets_nb.tasks.core import find_tfm, task_class, _tasks
+from test_segmentation import direct_scores
 
-# --- a task of one's own, in twenty lines: how much ink an image has, told from the digits' own brightness
+# --- a task of one's own, in twenty lines: how much ink an image has, from the brightness of the digits
 class Ink(float):
-    "A number that knows it is an amount of ink"
+    "An amount of ink"
 class InkSetup(RegressionSetup):
-    "The mark by which the task knows its targets"
+    "The transform by which the task recognises its targets"
 
 def ink_data(size=32, bs=16, seed=0, num_workers=0, path='.', n=120, **kwargs):
     items = [[a, float(a.mean()/255)] for a, _ in digit_items()[:n]]
@@ -77,7 +78,7 @@ def test_these_are_all(): assert list_tasks() == names
 def test_the_data_tell_the_task(name):
     t = task_of(data(name))
     assert t.name == name and type(t) is task_class(name) and t.n_out > 0
-    assert [nm for nm in names if task_class(nm).of(data(name)) is not None][:1] == [name] or name == 'ink'      # a task of one's own is asked first
+    assert [nm for nm in names if task_class(nm).of(data(name)) is not None][:1] == [name] or name == 'ink'      # a registered task is tried first
 
 @pytest.mark.parametrize('name', names)
 def test_a_fit_with_a_plan_and_set(name, learners):
@@ -143,7 +144,7 @@ def test_a_folder_of_masks_by_the_command(tmp_path, capsys):
     (tmp_path/'d'/'codes.txt').write_text('\n'.join(['background', *map(str, range(10)), 'void']))
     argv = ['--data', str(tmp_path/'d'), '--arch', 'mobilenetv2_025', '--size', '32x48', '--bs', '4', '--epochs', '1', '--workers', '0', '--out', str(tmp_path/'run')]
     with pytest.raises(SystemExit): cvnets_train([*argv, '--skip'])
-    assert '--skip is of no use for segmentation' in capsys.readouterr().err and not (tmp_path/'run').exists()
+    assert '--skip does not apply to segmentation' in capsys.readouterr().err and not (tmp_path/'run').exists()
     cvnets_train(argv)
     out = capsys.readouterr().out
     assert '8 images of 12 classes to train on, 2 to validate' in out and 'miou' in out and json.loads((tmp_path/'run'/'run.json').read_text())['miou'] >= 0
@@ -158,7 +159,7 @@ def test_set_asks_for_a_tolerance(name):
 
 # --- two processes
 def _rank(out):
-    "One process of two: every task trains and writes down what it knows"
+    "One process of two: every task trains and saves its results"
     import fastai.distributed
     torch.set_num_threads(1)
     register_task(InkTask)
@@ -171,7 +172,9 @@ def _rank(out):
             warnings.simplefilter('ignore')
             learn.fit(2, 1e-3)
             preds, targs = learn.get_preds()
+            scores = list(map(float, learn.validate()))[1:]
         found[nm] = dict(counts=learn.set.counts.tolist(), history=learn.set.history, n=len(preds), samples=learn.cost.totals['samples'])
+        if nm == 'segmentation': found[nm].update(scores=scores, direct=direct_scores(preds, targs, 11))
     with open(f"{out}/{os.environ['RANK']}.json", 'w') as f: json.dump(found, f)
 
 def test_two_processes_know_the_same(tmp_path):
@@ -189,6 +192,7 @@ def test_two_processes_know_the_same(tmp_path):
         for p in ps: p.kill(), p.wait()
     a, b = (json.loads((tmp_path/f'{r}.json').read_text()) for r in range(2))
     assert a == b and list(a) == names
+    np.testing.assert_allclose(a['segmentation']['scores'], a['segmentation']['direct'], rtol=1e-6)     # of the images of both processes
     for nm in names: assert len(a[nm]['history']) == 2 and a[nm]['samples'] > 0 and a[nm]['n'] > 0
 
 if __name__ == '__main__':

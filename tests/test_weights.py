@@ -1,6 +1,7 @@
 "Published weights: what is listed, how it is fetched, and how a model starts from it"
-import hashlib, http.server, re, threading
+import hashlib, http.server, re, subprocess, sys, threading, time
 import pytest, torch
+import cvnets_nb.tasks                # registers the segmenters, of which some weights are
 from torch import nn
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights, weights as W
 from cvnets_nb.models.weights import adapt_input, cvnets_weights, download, elsewhere, published, torchvision_weights
@@ -8,7 +9,8 @@ from cvnets_nb.models.weights import adapt_input, cvnets_weights, download, else
 body = bytes(range(256))*4000
 
 class Server(http.server.BaseHTTPRequestHandler):
-    "Serves `body`, in part where asked to; `/403` refuses, `/short/…` breaks off half way the first time, `/deaf/…` knows no ranges"
+    """Serves `body`, in part where asked to; `/403` refuses, `/short/…` breaks off half way the first time,
+    `/deaf/…` knows no ranges, `/slow/…` answers late and sends small pieces"""
     asked, cut = [], set()
     def log_message(self, *args): pass
     def do_GET(self):
@@ -22,7 +24,12 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         part = body[start:]
         if self.path.startswith(('/short','/deaf')) and self.path not in self.cut: self.cut.add(self.path); part = part[:len(part)//2]
-        self.wfile.write(part)
+        if not self.path.startswith('/slow'): return self.wfile.write(part)
+        try:
+            for i in range(0, len(part), 32000):
+                time.sleep(.05)
+                self.wfile.write(part[i:i+32000])
+        except OSError: pass                 # who asked was killed
 
 @pytest.fixture
 def url():
@@ -52,7 +59,7 @@ def test_a_part_that_is_already_whole_is_fetched_anew(url, tmp_path):
 def test_a_hash_in_the_name_is_checked(url, tmp_path):
     good = hashlib.sha256(body).hexdigest()[:8]
     assert download(f'{url}/net-{good}.pth', tmp_path).exists()
-    with pytest.raises(ConnectionError, match='otherwise than its hash 01234567 says'): download(f'{url}/net-01234567.pth', tmp_path)
+    with pytest.raises(ConnectionError, match='another hash than 01234567'): download(f'{url}/net-01234567.pth', tmp_path)
     assert [o.name for o in tmp_path.iterdir()] == [f'net-{good}.pth']
 
 def test_a_refusal_says_what_to_do(url, tmp_path, monkeypatch):
@@ -69,6 +76,53 @@ def test_a_file_that_is_no_checkpoint_is_refused(url, tmp_path, monkeypatch):
     monkeypatch.setattr(W, 'CVNETS_URL', url)
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     with pytest.raises(ValueError, match='is not a plain checkpoint of tensors'): load_weights(create_model('mobilenetv1_025'), 'cvnets')
+
+# Several processes
+
+fetch = """
+import hashlib, sys
+from cvnets_nb.models.weights import download
+print('ready', flush=True)
+sys.stdin.readline()
+print(hashlib.sha256(download(sys.argv[1], sys.argv[2]).read_bytes()).hexdigest(), flush=True)
+"""
+
+def start(n, url, folder):
+    "`n` processes that have imported everything and wait for a line before they download `url`"
+    ps = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', fetch, url, str(folder)], text=True,
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(n)]
+    assert [p.stdout.readline() for p in ps] == ['ready\n']*n
+    return ps
+
+def go(ps):
+    for p in ps: p.stdin.write('go\n'); p.stdin.flush()
+
+def ended(ps): return [p.communicate(timeout=120)[0].strip() for p in ps]
+
+@pytest.mark.parametrize('n', [2, 4])
+def test_processes_that_download_at_once(url, tmp_path, n):
+    ps = start(n, f'{url}/slow/w.pt', tmp_path)
+    go(ps)
+    assert ended(ps) == [hashlib.sha256(body).hexdigest()]*n
+    assert Server.asked == [('/slow/w.pt', None)], 'one downloads, the others wait'
+    assert [o.name for o in tmp_path.iterdir()] == ['w.pt']
+
+def test_a_killed_download_is_resumed(url, tmp_path):
+    first, *others = start(3, f'{url}/slow/w.pt', tmp_path)
+    go([first])
+    part = tmp_path/'w.pt.part'
+    until = time.monotonic() + 30
+    while not part.exists() or part.stat().st_size < 100_000:
+        assert time.monotonic() < until, 'nothing was written'
+        time.sleep(.01)
+    first.kill()
+    first.wait()
+    left = part.stat().st_size
+    assert left < len(body)
+    go(others)
+    assert ended(others) == [hashlib.sha256(body).hexdigest()]*2
+    assert Server.asked == [('/slow/w.pt', None), ('/slow/w.pt', f'bytes={left}-')]
+    assert [o.name for o in tmp_path.iterdir()] == ['w.pt']
 
 # What is listed
 

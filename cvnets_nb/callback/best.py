@@ -9,7 +9,7 @@ __all__ = ['write_weights', 'mean_weights', 'BestWeights']
 import torch
 from fastcore.basics import patch
 from fastai.torch_core import get_model, rank_distrib
-from ..core import check_int, whole_file
+from ..core import check_int, save_tensors
 from .checkpoint import MonitorCallback, is_better
 from .ema import exchanged, model_tensors
 
@@ -19,8 +19,7 @@ def write_weights(
     file # Path that ends in `.safetensors`
 ):
     "Write a state dict, whole or not at all"
-    from safetensors.torch import save_file
-    with whole_file(file) as f: save_file({k:v.detach().cpu().contiguous().clone() for k,v in sd.items()}, f)
+    save_tensors(sd, file)
 
 def mean_weights(
     files:list # Paths of state dicts with the same names

@@ -234,4 +234,4 @@ def _load_opt(learn, sd):
 
 def _load_seed(dl, seed):
     "The plans of the saved training, also where their seed was drawn"
-    if has_plan(dl) and seed is not None and whole_dl(dl).seed != seed: whole_dl(dl)._seed = seed
+    if has_plan(dl) and seed is not None and whole_dl(dl).seed != seed: whole_dl(dl).set_seed(seed)

@@ -138,6 +138,18 @@ def n_updates(
         if count >= n_acc: n,count = n+1,0
     return n,count
 
+# %% ../../nbs/52_callback.cost.ipynb #d0049533
+class _Run:
+    "What is counted while a fit runs"
+    acc = 0     # samples since single-scale training's last update
+    def start(self):
+        self.updates = 0
+        self.wait = 0.
+        self.whole = True
+        self.seen = Counter()
+        self.passes = Counter()
+        self.t0 = self.t = time.perf_counter()
+
 # %% ../../nbs/52_callback.cost.ipynb #7d6ccb7c
 _sums = 'updates','samples','pixels','flops'
 _also = 'seconds','wait_seconds','recheck_samples','recheck_pixels','recheck_flops'
@@ -187,17 +199,6 @@ class CostLedger(PlanCallback):
     @property
     def device(self): return torch.device(self.dls.device or 'cpu')
 
-class _Run:
-    "What is counted while a fit runs"
-    acc = 0     # samples since single-scale training's last update
-    def start(self):
-        self.updates = 0
-        self.wait = 0.
-        self.whole = True
-        self.seen = Counter()
-        self.passes = Counter()
-        self.t0 = self.t = time.perf_counter()
-
 # %% ../../nbs/52_callback.cost.ipynb #2040d2fb
 @patch
 def see_batch(self:CostLedger):
@@ -238,6 +239,37 @@ def _try_flops(self:CostLedger, model, size, train):
              "the other costs are counted")
         return None
 
+# %% ../../nbs/52_callback.cost.ipynb #f74aeaa0
+def _of_all(counter, dl):
+    "The sum over all processes"
+    if getattr(dl, 'world_size', 1) < 2: return counter
+    parts = [None]*dl.world_size
+    torch.distributed.all_gather_object(parts, counter)
+    return sum(parts, Counter())
+
+@patch
+def _add(self:CostLedger, to, sizes, train=True, pre=''):
+    "Add samples by size, with the operations that they take"
+    to[f'{pre}samples'] += sum(sizes.values())
+    to[f'{pre}pixels'] += sum(n*h*w for (h,w),n in sizes.items())
+    key = f'{pre}flops'
+    for size,n in sizes.items():
+        flops = self._flops(size, train)
+        to[key] = None if flops is None or to[key] is None else to[key] + flops*n
+
+# %% ../../nbs/52_callback.cost.ipynb #401dd760
+@patch
+def _add_base(self:CostLedger, first):
+    "Add an epoch of single-scale training"
+    dl = self.learn.dl
+    epoch = single_scale_epoch(dl, first)
+    acc = next((cb.n_acc for cb in self.learn.cbs if isinstance(cb, GradientAccumulation)), 0)
+    updates,self._run.acc = n_updates(epoch['lens'], acc, self._run.acc)
+    base = tuple(whole_dl(dl).base) if has_plan(dl) else first
+    self._base['updates'] += updates
+    self._base['steps'] += epoch['steps']
+    self._add(self._base, {base:epoch['samples']})
+
 # %% ../../nbs/52_callback.cost.ipynb #f052d230
 @patch
 def add_epoch(self:CostLedger):
@@ -255,35 +287,6 @@ def add_epoch(self:CostLedger):
     mem,self._memory = peak_memory(self.device)
     self._peak = max(mem, self._peak or 0) if mem else None
     self._add_base(next(iter(run.seen)))
-
-@patch
-def _add(self:CostLedger, to, sizes, train=True, pre=''):
-    "Add samples by size, with the operations that they take"
-    to[f'{pre}samples'] += sum(sizes.values())
-    to[f'{pre}pixels'] += sum(n*h*w for (h,w),n in sizes.items())
-    key = f'{pre}flops'
-    for size,n in sizes.items():
-        flops = self._flops(size, train)
-        to[key] = None if flops is None or to[key] is None else to[key] + flops*n
-
-@patch
-def _add_base(self:CostLedger, first):
-    "Add an epoch of single-scale training"
-    dl = self.learn.dl
-    epoch = single_scale_epoch(dl, first)
-    acc = next((cb.n_acc for cb in self.learn.cbs if isinstance(cb, GradientAccumulation)), 0)
-    updates,self._run.acc = n_updates(epoch['lens'], acc, self._run.acc)
-    base = tuple(whole_dl(dl).base) if has_plan(dl) else first
-    self._base['updates'] += updates
-    self._base['steps'] += epoch['steps']
-    self._add(self._base, {base:epoch['samples']})
-
-def _of_all(counter, dl):
-    "The sum over all processes"
-    if getattr(dl, 'world_size', 1) < 2: return counter
-    parts = [None]*dl.world_size
-    torch.distributed.all_gather_object(parts, counter)
-    return sum(parts, Counter())
 
 # %% ../../nbs/52_callback.cost.ipynb #80b7aa6c
 @patch(as_prop=True)

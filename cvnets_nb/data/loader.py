@@ -20,15 +20,26 @@ from ..samplers import SScFBS
 from .sized import find_sized
 
 # %% ../../nbs/21_data.loader.ipynb #c88eaa18
-_ignored = {'process'}      # fastai's interpretation and its W&B callback pass it to every loader, for their tabular one
-_dl_args = set(inspect.signature(DataLoader.__init__).parameters) | set(inspect.signature(TfmdDL.__init__).parameters) | set(DataLoader._methods)
+_ignored = {'process'}   # fastai's interpretation and W&B callback pass it to every loader, for their tabular one
+_dl_args = {*inspect.signature(DataLoader.__init__).parameters,
+            *inspect.signature(TfmdDL.__init__).parameters, *DataLoader._methods}
 
 def _check_kwargs(kw):
     "Refuse keywords no loader knows; fastai hands `val_*` to both loaders, and some that only other loaders use"
     kw = {k:v for k,v in kw.items() if k not in _ignored and not k.startswith('val_')}
     bad = [k for k in kw if k not in _dl_args]
-    if bad: raise TypeError(f"PlanDL got an unknown keyword {bad[0]!r}; it takes sampler, seed and what fastai's TfmdDL takes")
+    if bad: raise TypeError(
+        f"PlanDL got an unknown keyword {bad[0]!r}; it takes sampler, seed and what fastai's TfmdDL takes")
     return kw
+
+def _check_source(dataset, sampler):
+    "Refuse a loader without a sampler, and data without positions"
+    if sampler is None: raise ValueError(
+        "PlanDL needs a sampler, for example sampler=MScVBS(size=224, bs=64); dls.with_plan(sampler) passes it")
+    indexed = hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')
+    if not indexed or isinstance(dataset, IterableDataset): raise ValueError(
+        f"a plan names images by position and {type(dataset).__name__} has none: "
+        "give a dataset with __getitem__ and __len__")
 
 def _split(ds): return getattr(ds, 'split_idx', None) or 0
 
@@ -53,18 +64,42 @@ class PlanDL(TfmdDL):
         **kwargs
     ):
         kwargs = _check_kwargs(kwargs)
-        if sampler is None: raise ValueError("PlanDL needs a sampler, for example sampler=MScVBS(size=224, bs=64); dls.with_plan(sampler) passes it")
-        if not (hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')) or isinstance(dataset, IterableDataset): raise ValueError(
-            f"a plan names images by position and {type(dataset).__name__} has none: give a dataset with __getitem__ and __len__")
-        # all of it before super().__init__, where setting up the transforms may already read a batch
-        self.sampler,self._seed,self.subset,self.rank,self.world = sampler,seed,subset,rank,world
-        self.epoch,self.pinned,self.active,self._version,self._peek,self._plan,self._running,self._starting = 0,False,None,0,False,(None,None),None,False
-        self._turn,self.replace,self._told = 0,replace,0
-        self.failed = torch.zeros(len(dataset), dtype=torch.bool).share_memory_() if replace else None      # workers write it too
+        _check_source(dataset, sampler)
+        # all of this before super().__init__, where setting up the transforms may already read a batch
+        self.sampler = sampler
+        self.subset = subset
+        self.rank = rank
+        self.world = world
+        self.replace = replace
+        self.set_seed(seed)
+        self._at_start(len(dataset))
         for nm in ('after_item','after_batch'): kwargs[nm] = Pipeline(kwargs.get(nm))
         self.sized = find_sized(kwargs['after_item'], kwargs['after_batch'], split_idx=_split(dataset))
         self.sized.presize(sampler.pairs[-1][:2] if shuffle else sampler.base)
         super().__init__(dataset, bs=sampler.bs, shuffle=shuffle, drop_last=drop_last, **kwargs)
+
+# %% ../../nbs/21_data.loader.ipynb #880222e2
+@patch
+def set_seed(self:PlanDL,
+    seed:int=None # Of the coming plans; None draws one from the loader's own generator
+):
+    "Set the seed of the plans, as when a training goes on from a checkpoint"
+    self._seed = seed
+
+@patch
+def _at_start(self:PlanDL, n):
+    "The state of a loader that nothing was read from"
+    self.epoch = 0
+    self.pinned = False               # does somebody else count the epochs?
+    self.active = None                # ids in the coming plans, None for all
+    self._version = 0                 # goes up when `active` changes
+    self._plan = None,None            # what it was made from, and the plan
+    self._running = None              # the plan of the pass that runs
+    self._starting = False            # is that pass asking for its ids?
+    self._turn = 0                    # number of the pass that runs
+    self._peek = False                # is it `one_batch` that reads?
+    self.failed = torch.zeros(n, dtype=torch.bool).share_memory_() if self.replace else None   # written by workers too
+    self._told = 0                    # unreadable samples that were reported
 
 # %% ../../nbs/21_data.loader.ipynb #2f83c6ae
 @patch(as_prop=True)
@@ -81,12 +116,18 @@ def seed(self:PlanDL):
 @patch(as_prop=True)
 def plan(self:PlanDL):
     "The plan of the coming epoch"
-    key = (self.epoch, self.seed, self.n, self.shuffle, self.drop_last, self.rank, self.world, self.sampler, self._version)
-    if self._plan[0] != key: self._plan = key, self._make_plan(self.epoch, self.active)
+    key = (self.epoch, self.seed, self.n, self.shuffle, self.drop_last,
+           self.rank, self.world, self.sampler, self._version)
+    if self._plan[0] != key: self._plan = key,self.plan_for(self.epoch, self.active)
     return self._plan[1]
 
 @patch
-def _make_plan(self:PlanDL, epoch=0, ids=None, rank=None):
+def plan_for(self:PlanDL,
+    epoch:int=0, # Of the plan
+    ids=None, # Those in the plan; None is all
+    rank:int=None # The process whose share it is; None is this one
+): # A `Plan`
+    "The plan of any epoch, ids and process"
     kw = dict(rank=self.rank if rank is None else rank, world=self.world, drop_last=self.drop_last)
     if self.shuffle: return self.sampler.plan(self.n, epoch=epoch, seed=self.seed, ids=ids, **kw)
     return SScFBS(self.base, self.sampler.bs).plan(self.n, shuffle=False, ids=self.subset, **kw)
@@ -96,7 +137,10 @@ def __len__(self:PlanDL): return len(self.plan) if self.n else 0
 
 # %% ../../nbs/21_data.loader.ipynb #be639256
 @patch
-def get_idxs(self:PlanDL): return (self._running if self._starting else self.plan).ids.tolist() if self.n else []
+def get_idxs(self:PlanDL):
+    if not self.n: return []
+    plan = self._running if self._starting else self.plan
+    return plan.ids.tolist()
 
 @patch
 def sample(self:PlanDL):
@@ -121,14 +165,15 @@ def _read(self:PlanDL, i):
     except (OSError,SyntaxError):                     # what images that cannot be read raise
         if not self.replace: raise
         o = self._another(i)
-    if o is None: raise RuntimeError(f"a transform skipped sample {i} (SkipItemException): a plan's steps are fixed; leave such items out of the dataset")
+    if o is None: raise RuntimeError(
+        f"a transform skipped sample {i} (SkipItemException): a plan's steps are fixed; "
+        "leave such items out of the dataset")
     return o
-
 
 # %% ../../nbs/21_data.loader.ipynb #5d701bf1
 @patch
 def _another(self:PlanDL, i, most=10):
-    "The next sample that can be read, with its own target; `most` in a row that cannot are no accident"
+    "The next sample that can be read, with its own target; an error after `most` that cannot"
     n = len(self.dataset)
     for k in range(1, min(most, n)):
         self.failed[i] = True
@@ -140,14 +185,16 @@ def _another(self:PlanDL, i, most=10):
 @patch(as_prop=True)
 def unreadable(self:PlanDL):
     "The items of samples that could not be read and were replaced, so far"
-    return [] if self.failed is None else [self.dataset.items[i] for i in torch.nonzero(self.failed).flatten().tolist()]
+    if self.failed is None: return []
+    return [self.dataset.items[i] for i in torch.nonzero(self.failed).flatten().tolist()]
 
 @patch
 def _tell(self:PlanDL):
-    "Say which samples were replaced in the pass that ended"
+    "Warn of samples that were replaced in the pass that ended"
     bad = self.unreadable
-    if len(bad) > self._told: warn(f"{len(bad)} of {len(self.dataset)} training samples cannot be read, others take their places: "
-                                            + ', '.join(map(str, bad[:5])) + (', ...' if len(bad) > 5 else ''))
+    if len(bad) > self._told:
+        names = ', '.join(map(str, bad[:5])) + (', ...' if len(bad) > 5 else '')
+        warn(f"{len(bad)} of {len(self.dataset)} training samples cannot be read, others take their places: {names}")
     self._told = len(bad)
 
 # %% ../../nbs/21_data.loader.ipynb #24a29fbc
@@ -155,19 +202,25 @@ def _tell(self:PlanDL):
 def __iter__(self:PlanDL):
     if self.shuffle and self.sampler.needs_epoch and not (self.pinned or self._peek): raise ValueError(
         f"{type(self.sampler).__name__} changes with the epoch and nobody told this loader which one it is: "
-        "add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), or call dl.set_epoch(epoch)")
-    yield from self._pass(self.plan if self.n else [])
+        "add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), "
+        "or call dl.set_epoch(epoch)")
+    yield from self.batches_of(self.plan if self.n else [])
     if self.shuffle and not self.pinned: self.epoch += 1
 
 @patch
-def _pass(self:PlanDL, plan):
-    "The batches of `plan`, whatever the loader's own is"
+def batches_of(self:PlanDL,
+    plan # A `Plan` of this loader's ids
+): # Its batches, one after the other
+    "The batches of `plan`, whatever the loader's own plan is"
     self._turn = turn = self._turn+1       # a pass that was broken off may be cleared away while another one runs
-    self._running,self._starting,batches = plan,True,TfmdDL.__iter__(self)
+    self._running = plan
+    self._starting = True
+    batches = TfmdDL.__iter__(self)
     try:
         for it in plan:
             self.sized.set((it.h, it.w))
-            b,self._starting = next(batches),False
+            b = next(batches)
+            self._starting = False
             yield self._checked(b, it)
         for _ in batches: pass          # lets fastai finish its pass: after_iter, workers
         if self.replace: self._tell()
@@ -180,10 +233,11 @@ def _pass(self:PlanDL, plan):
 def _checked(self:PlanDL, b, it):
     x = _image(b)
     if x is not None and tuple(x.shape[-2:]) != (it.h, it.w): raise RuntimeError(
-        f"the plan says {it.h}x{it.w} and the batch is {x.shape[-2]}x{x.shape[-1]}: a transform after {type(self.sized.tfm).__name__} "
-        "changes the size; make the sized transform the last one")
+        f"the plan says {it.h}x{it.w} and the batch is {x.shape[-2]}x{x.shape[-1]}: "
+        f"a transform after {type(self.sized.tfm).__name__} changes the size; make the sized transform the last one")
     return b
 
+# %% ../../nbs/21_data.loader.ipynb #819009e1
 @patch
 def one_batch(self:PlanDL):
     self._peek = True
@@ -210,8 +264,7 @@ def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     if bs: kw['sampler'] = kw['sampler'].with_bs(bs)
     res = TfmdDL.new(self, dataset, cls, **kw)
     if dataset is None:
-        res.epoch,res.pinned,res.active = self.epoch,self.pinned,self.active
-        res.failed,res._told = self.failed,self._told
+        for nm in ('epoch','pinned','active','failed','_told'): setattr(res, nm, getattr(self, nm))
     return res
 
 # %% ../../nbs/21_data.loader.ipynb #cd05b7cb
@@ -228,7 +281,8 @@ def set_active(self:PlanDL,
     ids=None # Ids that stay in the coming plans; None is all
 ):
     "Limit the coming training plans to `ids`"
-    self.active,self._version = None if ids is None else np.asarray(ids, dtype=np.int64), self._version+1
+    self.active = None if ids is None else np.asarray(ids, dtype=np.int64)
+    self._version += 1
 
 # %% ../../nbs/21_data.loader.ipynb #77bc168c
 class PlanPass(GetAttr):
@@ -239,15 +293,19 @@ class PlanPass(GetAttr):
         epoch:int, # Of the plan
         ids=None # Those in the plan; None is what the loader's own has
     ):
-        self.dl,self.of = dl,(epoch,ids)
+        self.dl = dl
+        self.of = epoch,ids
         ids = dl.active if ids is None else np.asarray(ids, dtype=np.int64)
-        self.plan = dl._make_plan(check_int('epoch', epoch, 0), ids) if dl.n else []
+        self.plan = dl.plan_for(check_int('epoch', epoch, 0), ids) if dl.n else []
     def __len__(self): return len(self.plan)
-    def __iter__(self): return self.dl._pass(self.plan)
+    def __iter__(self): return self.dl.batches_of(self.plan)
     @property
     def whole(self): return self.dl
-    def at(self, epoch, ids=None): return self if epoch == self.of[0] and ids is self.of[1] else self.dl.at(epoch, ids)
-    def set_epoch(self, epoch=None): raise ValueError("one pass has one plan; call set_epoch on the loader, for its next one")
+    def at(self, epoch, ids=None):
+        same = epoch == self.of[0] and ids is self.of[1]
+        return self if same else self.dl.at(epoch, ids)
+    def set_epoch(self, epoch=None):
+        raise ValueError("one pass has one plan; call set_epoch on the loader, for its next one")
 
 @patch
 def at(self:PlanDL,
@@ -266,31 +324,23 @@ def whole(self:PlanDL):
 def recheck(self:PlanDL,
     ids # Ids to pass over
 )->PlanDL: # In order, at the base size, with this loader's own (training) transforms
-    "A loader for one pass over `ids`, to look at samples that left the plan"
+    "A loader for one pass over `ids`, to evaluate samples that left the plan"
     return self.new(shuffle=False, drop_last=False, subset=np.asarray(ids, dtype=np.int64))
-
-# %% ../../nbs/21_data.loader.ipynb #aa39eb57
-@patch
-def distributed(self:PlanDL,
-    rank:int=None, # This process; None asks torch.distributed
-    world_size:int=None, # Number of processes; None asks torch.distributed
-    device=None # Device of the batches
-):  # A `PlanDDL`
-    "This loader's share for one rank of a distributed run"
-    from cvnets_nb.data.distrib import PlanDDL      # here and not above: fastai.distributed wants accelerate
-    return PlanDDL(self, rank, world_size, device)
 
 # %% ../../nbs/21_data.loader.ipynb #23a9c89e
 def _own_tfms(loaders):
-    "Copies of the loaders' pipelines in one go: what they shared they share again, with nobody else"
+    "Copies of the loaders' pipelines; transforms that they share stay shared, among the copies only"
     names = ('after_item','before_batch','after_batch')
     memo = {id(dl.dataset):dl.dataset for dl in loaders}      # transforms may hold the data: that is not copied
     return [{nm:deepcopy(getattr(dl,nm), memo) for nm in names} for dl in loaders]
 
 def _plain(dl):
-    if not isinstance(dl, TfmdDL) or type(dl) not in (TfmdDL, PlanDL): raise ValueError(
-        f"with_plan takes fastai's plain TfmdDL, and this loader is a {type(dl).__name__}: its own way of choosing samples would be lost")
-    if dl.bs is None: raise ValueError("this loader has bs=None, so its items are batches already and nothing is left to plan; give it a dataset of single images and a bs")
+    "Refuse loaders that choose their samples in a way of their own"
+    if type(dl) not in (TfmdDL, PlanDL): raise ValueError(
+        f"with_plan takes fastai's plain TfmdDL, and this loader is a {type(dl).__name__}: "
+        "its own way of choosing samples would be lost")
+    if dl.bs is None: raise ValueError("this loader has bs=None, so its items are batches already and nothing is left "
+                                       "to plan; give it a dataset of single images and a bs")
 
 # %% ../../nbs/21_data.loader.ipynb #22070249
 @patch
@@ -302,12 +352,12 @@ def with_plan(self:DataLoaders,
 )->DataLoaders: # New `DataLoaders`; this one is left as it was
     "These `DataLoaders` with a training loader that follows `sampler` and covers every id"
     L(self.loaders).map(_plain)
-    tfms,loaders = _own_tfms(self.loaders),[]
-    for i,(dl,tf) in enumerate(zip(self.loaders, tfms)):
+    loaders = []
+    for i,(dl,tf) in enumerate(zip(self.loaders, _own_tfms(self.loaders))):
         sz = find_sized(tf['after_item'], tf['after_batch'], split_idx=_split(dl.dataset)).base
-        s = sampler if i==0 else valid_sampler or SScFBS(sz, dl.bs)
-        kw = dict(cls=PlanDL, sampler=s, shuffle=i==0, drop_last=False, n=dl.n, **tf)
-        loaders.append(TfmdDL.new(dl, **kw, **(dict(seed=seed, replace=replace) if i==0 else {})))
+        kw = dict(sampler=valid_sampler or SScFBS(sz, dl.bs), shuffle=False)
+        if i==0: kw = dict(sampler=sampler, shuffle=True, seed=seed, replace=replace)
+        loaders.append(TfmdDL.new(dl, cls=PlanDL, drop_last=False, n=dl.n, **kw, **tf))
     res = copy(self)
     res.loaders = loaders
     return res
