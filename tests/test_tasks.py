@@ -48,11 +48,11 @@ def with_ink():
     yield
     _tasks.pop('ink')
 
-names = ['classification', 'ink', 'multi_label', 'regression', 'segmentation']
+names = ['classification', 'detection', 'ink', 'multi_label', 'regression', 'segmentation']
 arch = 'mobilenetv1_025'
-small = dict(segmentation=dict(size=(32, 48), bs=8, n=24), **{nm: dict(n=240, bs=32) for nm in ('classification', 'multi_label', 'regression')})
+small = dict(segmentation=dict(size=(32, 48), bs=8, n=24), detection=dict(size=64, bs=8, n=24), **{nm: dict(n=240, bs=32) for nm in ('classification', 'multi_label', 'regression')})
 def data(name, **kw): return toy_data(name, **{**dict(size=32, bs=16 if name == 'ink' else 64), **small.get(name, {}), **kw})
-def model_kw(name): return dict(width=16, output_stride=16) if name == 'segmentation' else {}
+def model_kw(name): return {'segmentation':dict(width=16, output_stride=16), 'detection':dict(head='fcos', width=16)}.get(name, {})
 def rule(name, **kw): return SET(0., 1, every=1, until=1, share=0., tol=1e9 if name == 'regression' else None, **kw)
 def made(name, **kw): return set_learner(data(name), arch, **{**dict(set=rule(name)), **model_kw(name), **kw})
 def quiet(f, *a, **k):

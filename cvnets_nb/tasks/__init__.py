@@ -6,14 +6,21 @@
 __all__ = ['Task', 'folder_task', 'get_task', 'list_tasks', 'register_task', 'task_of', 'toy_data', 'Classification',
            'MultiLabel', 'Regression', 'SegBlock', 'SegCrop', 'SegRotate', 'check_masks', 'codes_of', 'mask_folder_dls',
            'scene_items', 'scenes', 'seg_dls', 'Segmenter', 'PixelLoss', 'SegmentationLoss', 'PixelConfusion',
-           'SegLearner', 'Segmentation', 'SegMetric', 'seg_loss', 'seg_metrics', 'seg_tfms']
+           'SegLearner', 'Segmentation', 'SegMetric', 'seg_loss', 'seg_metrics', 'seg_tfms', 'Detections', 'keep_boxes',
+           'FCOS', 'SSD', 'Detector', 'detections', 'DetectionLoss', 'FCOSLoss', 'MultiBoxLoss', 'BoxMetric', 'BoxItem',
+           'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes', 'items_dls',
+           'Detection', 'DetectionLearner']
 
 # %% ../../nbs/49_tasks.__init__.ipynb #24a3dd53
 from .core import Task, folder_task, get_task, list_tasks, register_task, task_of, toy_data
 from .classification import Classification, MultiLabel, Regression
 from .segmentation import *
+from .detection import *
 _all_ = ['Task', 'folder_task', 'get_task', 'list_tasks', 'register_task', 'task_of', 'toy_data',
          'Classification', 'MultiLabel', 'Regression',
          'SegBlock', 'SegCrop', 'SegRotate', 'check_masks', 'codes_of', 'mask_folder_dls', 'scene_items', 'scenes',
          'seg_dls', 'Segmenter', 'PixelLoss', 'SegmentationLoss', 'PixelConfusion', 'SegLearner', 'Segmentation',
-         'SegMetric', 'seg_loss', 'seg_metrics', 'seg_tfms']
+         'SegMetric', 'seg_loss', 'seg_metrics', 'seg_tfms',
+         'Detections', 'keep_boxes', 'FCOS', 'SSD', 'Detector', 'detections', 'DetectionLoss', 'FCOSLoss', 'MultiBoxLoss',
+         'BoxMetric', 'BoxItem', 'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes',
+         'items_dls', 'Detection', 'DetectionLearner']

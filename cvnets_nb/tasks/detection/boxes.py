@@ -154,7 +154,9 @@ def keep_boxes(
     best,place = found.topk(k, dim=0)                     # (k, classes)
     labels = torch.arange(1, probs.shape[1], device=probs.device).expand(k, -1)
     ok = best > score
-    best,place,labels = best[ok],place[ok],labels[ok]
+    best = best[ok]
+    place = place[ok]
+    labels = labels[ok]
     kept = boxes[place].float().clamp(0, 1)*torch.tensor([w,h,w,h], device=boxes.device)
     order = batched_nms(kept, best, labels, iou)[:most]
     return Detections(kept[order], best[order], labels[order])

@@ -87,14 +87,16 @@ def random_window(
     for _ in range(10):
         side = random.uniform(*scale)**0.5
         wide = random.uniform(*ratio)**0.5
-        ww,hh = round(w*side*wide),round(h*side/wide)
+        ww = round(w*side*wide)
+        hh = round(h*side/wide)
         if 0 < ww <= w and 0 < hh <= h: return random.randint(0, w-ww),random.randint(0, h-hh),ww,hh
     return 0,0,w,h
 
 # %% ../../../nbs/48f_tasks.detection.data.ipynb #d6185ea9
 class BoxCrop(ItemTransform):
     "A random part of an image with its boxes for training, the whole for validation; the size follows a plan"
-    split_idx,order = None,0          # before `PointScaler`, 1: boxes are in pixels here
+    split_idx = None
+    order = 0          # before `PointScaler`, 1: boxes are in pixels here
     def __init__(self,
         size, # Of what it makes, an int or `(h, w)`
         scale=(0.3,1.), # Area of the part as a share of the image, smallest and largest
@@ -106,7 +108,12 @@ class BoxCrop(ItemTransform):
         super().__init__()
         if not 0 < scale[0] <= scale[1] <= 1: raise ValueError(f"scale must be two shares, the smaller first, got {scale!r}")
         if not 0 <= min_visible <= 1: raise ValueError(f"min_visible must be a share between 0 and 1, got {min_visible!r}")
-        self.size,self.scale,self.ratio,self.min_visible,self.flip,self.tries = as_size(size),scale,ratio,min_visible,flip,tries
+        self.size = as_size(size)
+        self.scale = scale
+        self.ratio = ratio
+        self.min_visible = min_visible
+        self.flip = flip
+        self.tries = tries
         self._split = None
     def get_size(self): return self.size
     def set_size(self, hw): self.size = hw
@@ -131,7 +138,8 @@ class BoxCrop(ItemTransform):
             if not len(boxes) or cut_boxes(boxes.as_subclass(Tensor), window, self.size, False, self.min_visible)[1].any(): break
         return window,None
     def _resized(self, image, window, flip):
-        (x,y,w,h),(H,W) = window,self.size
+        (x,y,w,h) = window
+        (H,W) = self.size
         out = image.resize((W,H), Image.Resampling.BILINEAR, box=(x, y, x+w, y+h))
         if flip: out = out.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return PILImage(out)
@@ -225,13 +233,16 @@ def box_scene(
     h,w = size
     coarse = rng.uniform(0, 100, (4,4,3)).astype(np.uint8)
     im = np.asarray(Image.fromarray(coarse).resize((w,h), Image.Resampling.BICUBIC), dtype=np.float32).copy()
-    boxes,names = [],[]
+    boxes = []
+    names = []
     for i in rng.integers(len(images), size=rng.integers(0, most+1)):
         s = int(rng.integers(round(min(h,w)*part[0]), round(min(h,w)*part[1])+1))
-        y,x = int(rng.integers(0, h-s+1)),int(rng.integers(0, w-s+1))
+        y = int(rng.integers(0, h-s+1))
+        x = int(rng.integers(0, w-s+1))
         digit = Image.fromarray((images[i]*255/16).astype(np.uint8)).resize((s,s), Image.Resampling.BICUBIC)
         ink = np.asarray(digit, dtype=np.float32)/255
-        rows,cols = np.flatnonzero((ink > .3).any(1)),np.flatnonzero((ink > .3).any(0))
+        rows = np.flatnonzero((ink > .3).any(1))
+        cols = np.flatnonzero((ink > .3).any(0))
         box = [x+int(cols[0]), y+int(rows[0]), x+int(cols[-1])+1, y+int(rows[-1])+1]
         others = torch.tensor(boxes, dtype=torch.float32).view(-1,4)
         if len(boxes) and _covered(torch.tensor(box, dtype=torch.float32), others) > .15: continue
@@ -242,7 +253,8 @@ def box_scene(
 
 def _covered(box, others):
     "The largest share of `box`, or of another, that they have in common"
-    lt,rb = torch.maximum(box[:2], others[:,:2]),torch.minimum(box[2:], others[:,2:])
+    lt = torch.maximum(box[:2], others[:,:2])
+    rb = torch.minimum(box[2:], others[:,2:])
     inter = (rb - lt).clamp(min=0).prod(1)
     def area(b): return (b[...,2:] - b[...,:2]).prod(-1)
     return (inter/torch.minimum(area(box), area(others))).max()

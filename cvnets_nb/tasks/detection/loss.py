@@ -41,7 +41,8 @@ class MultiBoxLoss:
         labels:Tensor # (b,g) classes, 0 for padding
     )->Tensor: # One number, or (b,)
         scores,offsets,anchors = pred
-        scores,anchors = scores.float(),anchors[0]
+        scores = scores.float()
+        anchors = anchors[0]
         unit,labels,real = unit_boxes(boxes, labels)
         match = match_anchors(anchors, unit, real, self.iou)
         answers = match >= 0
@@ -77,7 +78,8 @@ def match_points(
     "The box that each place answers for (§3.2 of FCOS' paper, with the centre sampling of its later version)"
     b,g = real.shape
     if not g: return torch.full((b, len(anchors)), -1, device=boxes.device)
-    point,cell = anchors[:,:2],anchors[:,2:]
+    point = anchors[:,:2]
+    cell = anchors[:,2:]
     lt = (point - boxes[:,:,None,:2])/cell                              # (b,g,n,2), in cells
     rb = (boxes[:,:,None,2:] - point)/cell
     inside = torch.minimum(lt, rb).amin(-1) > 0
@@ -98,7 +100,8 @@ def centrality(
     boxes:Tensor # (…,4) unit boxes, around them
 )->Tensor: # (…), from 0 at the border to 1 in the middle
     "How central places lie in their boxes (eq. 3 of FCOS' paper)"
-    lt,rb = anchors[...,:2] - boxes[...,:2],boxes[...,2:] - anchors[...,:2]
+    lt = anchors[...,:2] - boxes[...,:2]
+    rb = boxes[...,2:] - anchors[...,:2]
     ratio = torch.minimum(lt, rb).clamp(min=0)/torch.maximum(lt, rb).clamp(min=1e-9)
     return ratio.prod(-1).sqrt()
 
@@ -119,7 +122,8 @@ class FCOSLoss:
         places = places[0]
         unit,labels,real = unit_boxes(boxes, labels)
         match = match_points(places, unit, real, self.radius)
-        answers,place = match >= 0,match.clamp(min=0)
+        answers = match >= 0
+        place = match.clamp(min=0)
         want = _of_box(unit, place)
         classes = torch.where(answers, _of_box(labels, place), 0)
         one_hot = F.one_hot(classes, scores.shape[-1]+1)[...,1:].to(scores.dtype)

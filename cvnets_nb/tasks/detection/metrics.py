@@ -6,13 +6,12 @@
 from __future__ import annotations
 import torch
 from torch import Tensor
-from torchmetrics.detection import MeanAveragePrecision
 from fastai.learner import Metric
 from .boxes import *
 from .models import detections
 
 # %% auto #0
-__all__ = ['found_dicts', 'truth_dicts', 'BoxMetric']
+__all__ = ['found_dicts', 'truth_dicts', 'new_map', 'BoxMetric']
 
 # %% ../../../nbs/48d_tasks.detection.metrics.ipynb #2f29234e
 def found_dicts(
@@ -32,6 +31,19 @@ def truth_dicts(
     pixels = (unit*torch.tensor([w,h,w,h], device=unit.device)).cpu()
     return [dict(boxes=b[r], labels=l[r]) for b,l,r in zip(pixels, labels.cpu(), real.cpu())]
 
+# %% ../../../nbs/48d_tasks.detection.metrics.ipynb #1d303dd8
+def new_map():
+    "A fresh `MeanAveragePrecision` of torchmetrics"
+    try:
+        import faster_coco_eval
+        from torchmetrics.detection import MeanAveragePrecision
+    except ImportError as e: raise ImportError(
+        f"mean average precision needs the packages torchmetrics and faster-coco-eval, and {e.name} is missing; "
+        "install both, or give other metrics") from e
+    whole = MeanAveragePrecision(backend='faster_coco_eval')
+    whole.warn_on_many_detections = False
+    return whole
+
 # %% ../../../nbs/48d_tasks.detection.metrics.ipynb #0222f9af
 class BoxMetric(Metric):
     "A mean average precision over the whole set"
@@ -42,12 +54,13 @@ class BoxMetric(Metric):
         **kwargs # Of `keep_boxes`: `score`, `iou`, ...
     ):
         if what not in self.names: raise ValueError(f"what must be one of {', '.join(self.names)}, got {what!r}")
-        self.what,self.of,self.kwargs = what,of,kwargs
+        self.what = what
+        self.of = of
+        self.kwargs = kwargs
         self.reset()
     def reset(self):
         if self.of is not None: return
-        self.all = MeanAveragePrecision(backend='faster_coco_eval')
-        self.all.warn_on_many_detections = False
+        self.all = new_map()
         self._values = None
     def accumulate(self, learn):
         if self.of is not None or hasattr(learn, 'gather_preds'): return         # `get_preds` wants no metrics

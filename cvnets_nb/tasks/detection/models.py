@@ -72,7 +72,8 @@ class SSDLevel(nn.Module):
         ks:int=3 # 3, or 1 on a map of one place
     ):
         super().__init__()
-        self.n_anchors,self.n_out = n_anchors,n_out
+        self.n_anchors = n_anchors
+        self.n_out = n_out
         project = nh != ni and ks > 1
         self.proj_layer = ConvNormAct(ni, nh, 1) if project else None
         ni = nh if project else ni
@@ -94,7 +95,8 @@ class SSDLevel(nn.Module):
         def offsets(t): return t.view(self.n_anchors, -1, *t.shape[1:])[:,:4]
         offsets(new.weight).copy_(offsets(old.weight))
         offsets(new.bias).copy_(offsets(old.bias))
-        self.last.block.conv,self.n_out = new,n_out
+        self.last.block.conv = new
+        self.n_out = n_out
 
 # %% ../../../nbs/48b_tasks.detection.models.ipynb #81ba7be6
 @lru_cache(maxsize=64)
@@ -181,7 +183,8 @@ class FCOS(BaseDetector):
         at = self.maps_at(8, 16, 32)
         self.indices = [i for i,_ in at.values()]
         self.fpn = FeaturePyramidNetwork([c for _,c in at.values()], width, LastLevelP6P7(width, width))
-        self.class_tower,self.box_tower = _tower(width, depth),_tower(width, depth)
+        self.class_tower = _tower(width, depth)
+        self.box_tower = _tower(width, depth)
         self.class_score = nn.Conv2d(width, n_out-1, 3, padding=1)
         self.sides = nn.Conv2d(width, 4, 3, padding=1)
         self.central = nn.Conv2d(width, 1, 3, padding=1)

@@ -76,7 +76,8 @@ def _voc_item(file, folder):
     "The item of one XML file"
     try: root = ET.parse(file).getroot()
     except ET.ParseError as e: raise ValueError(f"{file} is no XML: {e}") from e
-    boxes,labels = [],[]
+    boxes = []
+    labels = []
     for o in root.iter('object'):
         if o.findtext('difficult', '0').strip() == '1': continue
         name = (o.findtext('name') or '').strip()
@@ -129,7 +130,8 @@ def _yolo_names(path):
 def _yolo_item(image, file, names):
     "The item of one text file"
     with Image.open(image) as im: w,h = im.size
-    boxes,labels = [],[]
+    boxes = []
+    labels = []
     for i,line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
         if not line.strip(): continue
         try: c,x,y,bw,bh = [float(v) for v in line.split()[:5]]
@@ -176,7 +178,8 @@ def box_formats(
     path # A folder
 )->dict: # What shows it, by format
     "Which formats of annotations a folder holds"
-    path,found = Path(path),{}
+    path = Path(path)
+    found = {}
     if not path.is_dir(): return found
     coco = _coco_files(path)
     if coco: found['COCO'] = coco[0]

@@ -67,7 +67,9 @@ def box_errors(
     least:float=0.1 # Overlap from which it is badly placed, and not another one
 )->BoxErrors:
     "Compare detections, the surest first, with the true boxes"
-    left,false,placed = set(range(len(boxes))),[],[]
+    left = set(range(len(boxes)))
+    false = []
+    placed = []
     overlap = pairwise_iou(found.boxes, boxes)
     for i,row in enumerate(overlap):
         fits = [j for j in left if labels[j] == found.labels[i] and row[j] >= least]
@@ -88,7 +90,8 @@ class Found(NamedTuple):
 
 class _Pack(Callback):
     "Gather final detections, in place of thousands of raw boxes an image"
-    order,most = 60,200
+    order = 60
+    most = 200
     def after_loss(self):
         size = self.learn.xb[0].shape[-2:]
         self.learn.pred = pack_detections(detections(self.learn.pred, size, most=self.most), self.most)
@@ -238,8 +241,8 @@ class Detection(Task):
         if verify: check_targets(dls)
     def loss(self, smoothing=0.): return DetectionLoss(smoothing)
     def metrics(self):
-        whole = BoxMetric('map')
-        return [whole, BoxMetric('map50', of=whole)]
+        ap50 = BoxMetric('map50')
+        return [ap50, BoxMetric('map', of=ap50)]
     def model(self, arch, pretrained=False, n_out=None, head=None, **kwargs):
         n_out = n_out or self.n_out
         if isinstance(arch, nn.Module) and (hasattr(arch, 'head_parameters') or not hasattr(arch, 'feature_info')): return as_it_is(arch, pretrained, kwargs)
