@@ -139,6 +139,9 @@ def n_updates(
     return n,count
 
 # %% ../../nbs/52_callback.cost.ipynb #d0049533
+_sums = 'updates','samples','pixels','flops'
+_also = 'seconds','wait_seconds','recheck_samples','recheck_pixels','recheck_flops'
+
 class _Run:
     "What is counted while a fit runs"
     acc = 0     # samples since single-scale training's last update
@@ -151,9 +154,6 @@ class _Run:
         self.t0 = self.t = time.perf_counter()
 
 # %% ../../nbs/52_callback.cost.ipynb #7d6ccb7c
-_sums = 'updates','samples','pixels','flops'
-_also = 'seconds','wait_seconds','recheck_samples','recheck_pixels','recheck_flops'
-
 class CostLedger(PlanCallback):
     "Count what training costs, and what single-scale training would"
     order = 90
@@ -196,10 +196,13 @@ class CostLedger(PlanCallback):
     def after_fit(self):
         super().after_fit()
         self._run = None
-    @property
-    def device(self): return torch.device(self.dls.device or 'cpu')
 
 # %% ../../nbs/52_callback.cost.ipynb #2040d2fb
+@patch(as_prop=True)
+def device(self:CostLedger):
+    "Where the batches are"
+    return torch.device(self.dls.device or 'cpu')
+
 @patch
 def see_batch(self:CostLedger):
     "Count the samples of a training step by size"
