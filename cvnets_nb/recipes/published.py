@@ -51,6 +51,16 @@ for r in [
     SegRecipe('ade20k_mobilevitv2', _masks_v2, **_clipped, **{**_ade, 'epochs':120, 'lr_min':2e-4}),
 ]: register_recipe(r)
 
+# %% ../../nbs/61_recipes.published.ipynb #335c1faa
+_boxes_v2 = tuple(f'ssd_mobilevitv2_{w}' for w in _lr_wd)
+_coco = dict(opt='adamw', bs=128, lr=9e-4, lr_min=1e-6, lr_start=9e-5, warmup=500)
+for r in [
+    DetRecipe('coco_resnet50', ('ssd_resnet50',), size=384, eval_resize=384, bs=64, nesterov=True, wd=5e-4, lr=.0052,
+              lr_min=5e-5, lr_start=1e-6, warmup=1800, ema=1e-4, interpolation='bicubic', map=29.98),
+    DetRecipe('coco_mobilevit', ('ssd_mobilevit_s',), wd=.01, wd_1d=True, interpolation='bicubic', **_coco),
+    DetRecipe('coco_mobilevitv2', _boxes_v2, wd=.05, **_coco),
+]: register_recipe(r)
+
 # %% ../../nbs/61_recipes.published.ipynb #717693b6
 _small = dict(opt='adamw', beta2=.99, wd=.01, ema=0.)
 _growing = dict(size=96, eval_resize=96, sampler='msc_vbs', min_size=64, max_size=96, n_scales=3, grow=.7)
@@ -63,3 +73,8 @@ register_recipe(get_recipe('small_data').scaled(n=1000, epochs=160).replace(name
 # %% ../../nbs/61_recipes.published.ipynb #16ff9342
 register_recipe(SegRecipe('small_masks', n=400, epochs=40, bs=16, lr=5e-3, lr_min=5e-8, lr_start=2e-4, warmup=130,
                           resize=None, **_small, **_growing))
+
+# %% ../../nbs/61_recipes.published.ipynb #2b400baa
+register_recipe(DetRecipe('small_boxes', n=1600, epochs=30, bs=16, size=256, eval_resize=256, sampler='msc_vbs', min_size=160,
+                          max_size=256, n_scales=4, grow=.7, lr=2e-3, lr_min=2e-8, lr_start=8e-5, warmup=750, box_crop=None,
+                          **_small))

@@ -8,14 +8,13 @@ import dataclasses, difflib, math, numbers
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import get_type_hints
 import yaml
 from fastcore.basics import patch
 from ..core import *
 
 # %% auto #0
-__all__ = ['recipe_parts', 'Recipe', 'part_class', 'check_recipe', 'MaskRecipe', 'SegRecipe', 'proportional', 'read_recipe',
-           'register_recipe', 'list_recipes', 'get_recipe']
+__all__ = ['recipe_parts', 'Recipe', 'part_class', 'check_recipe', 'MaskRecipe', 'SegRecipe', 'BoxRecipe', 'DetRecipe',
+           'proportional', 'read_recipe', 'register_recipe', 'list_recipes', 'get_recipe']
 
 # %% ../../nbs/60_recipes.record.ipynb #a61adb0d
 @dataclass(frozen=True)
@@ -58,12 +57,13 @@ class Recipe:
     head_lr:float=1. # Learning rate of the head as a multiple of the backbone's
     output_stride:int=None # How many times the backbone's last map is smaller than the image; None is the model's own
     masks:MaskRecipe=None # What only a training on masks has
+    boxes:BoxRecipe=None # What only a training on boxes has
     def __post_init__(self):
         _as_tuples(self, 'archs', 'crop', 'rand_augment')
         check_recipe(self)
 
 # %% ../../nbs/60_recipes.record.ipynb #85ebf279
-recipe_parts = dict(segmentation='masks') # The field that holds the part of each task
+recipe_parts = dict(segmentation='masks', detection='boxes') # The field that holds the part of each task
 
 def _as_tuples(r, *names):
     "Make tuples of lists, since YAML has no tuples"
@@ -75,7 +75,7 @@ def part_class(
     part:str # One of the fields in `recipe_parts`
 )->type: # A dataclass with `changes_images` and `check`
     "The class of a part"
-    return get_type_hints(Recipe)[part]
+    return globals()[Recipe.__annotations__[part]]
 
 @patch(as_prop=True)
 def task(self:Recipe):
@@ -223,6 +223,33 @@ def SegRecipe(
     "A recipe for masks, with the defaults that the published ones share"
     shared = dict(size=512, eval_resize=512, sampler='ssc_fbs', smoothing=0., crop=None, output_stride=8)
     return Recipe(**shared, masks=MaskRecipe()).replace(name=name, archs=archs, **kwargs)
+
+# %% ../../nbs/60_recipes.record.ipynb #36f987e1
+@dataclass(frozen=True)
+class BoxRecipe:
+    "What only a recipe for boxes has"
+    box_crop:str='ssd' # 'ssd', 'random', or None for the data's own transforms
+    distort:float=0.5 # Probability of random brightness, contrast, saturation and hue
+    map:float=None # Published mean average precision on COCO, in %
+    @property
+    def changes_images(self): return self.box_crop is not None
+    def check(self,
+        r:Recipe # The recipe that it is a part of
+    ):
+        "Refuse values that no training on boxes can have"
+        for k,v in _not_with_masks.items():
+            if getattr(r, k) != v: _refuse(r, k, f"{v} in a recipe for boxes, which would not follow the image")
+        if self.box_crop not in (None,'ssd','random'): _refuse(self, 'box_crop', "'ssd', 'random' or None")
+        if not _is_share(self.distort): _refuse(self, 'distort', "a number between 0 and 1")
+
+def DetRecipe(
+    name:str='mine', # Name in tables
+    archs:tuple=(), # Names of `list_models()` that it was published for
+    **kwargs # Other fields of `Recipe` and of `BoxRecipe`
+)->Recipe: # Its validation images are squashed to `size`, so that no object is lost
+    "A recipe for boxes, with the defaults that the published ones share"
+    shared = dict(n=118_287, epochs=200, size=320, eval_resize=320, sampler='ssc_fbs', smoothing=0., crop=None)
+    return Recipe(**shared, boxes=BoxRecipe()).replace(name=name, archs=archs, **kwargs)
 
 # %% ../../nbs/60_recipes.record.ipynb #47182544
 @patch
