@@ -38,7 +38,7 @@ common = dict(n=1281167, smoothing=.1, ema=5e-4, momentum=.9, beta2=.999, n_scal
               crop=(.08, 1.), flip=.5, nesterov=False, wd_1d=False, clip=None, rand_augment=None, auto_augment=False,
               erase=0, grow=0, mixup=0, cutmix=0, interpolation='bilinear', head_lr=1, output_stride=None)
 
-ours = ['small_data', 'few_images', 'small_masks']
+ours = ['small_data', 'few_images', 'small_masks', 'small_boxes']
 others_warn = '.*lr_scheduler.*|.*is deprecated.*|.*pin_memory.*' # what torch and fastai warn of
 
 # Segmentation: images, epochs, images of an update (16 on each of 4 devices and 2 steps in the first), optimizer,
@@ -57,8 +57,28 @@ seg_common = dict(size=512, eval_resize=512, sampler='ssc_fbs', smoothing=0, mom
                   cutmix=0, erase=0, rand_augment=None, auto_augment=False, grow=0, top1=None)
 
 def test_every_recipe_is_in_the_table():
-    assert list_recipes() == sorted([*published, *seg, *ours])
+    assert list_recipes() == sorted([*published, *seg, *det, *ours])
     assert sorted(published) == sorted(others)
+
+# of detectors, by CVNets' configurations: size, images of an update, epochs, optimiser, weight decay, of 1-D too, rates, warm-up, EMA, resampling
+det_columns = 'size', 'bs', 'epochs', 'opt', 'nesterov', 'wd', 'wd_1d', 'lr', 'lr_min', 'lr_start', 'warmup', 'ema', 'interpolation', 'sampler', 'map'
+det = dict(
+    coco_resnet50=(384, 64, 200, 'sgd', True, 5e-4, False, .0052, 5e-5, 1e-6, 1800, 1e-4, 'bicubic', 'ssc_fbs', 29.98),
+    coco_mobilevit=(320, 128, 200, 'adamw', False, .01, True, 9e-4, 1e-6, 9e-5, 500, 5e-4, 'bicubic', 'ssc_fbs', None),
+    coco_mobilevitv2=(320, 128, 200, 'adamw', False, .05, False, 9e-4, 1e-6, 9e-5, 500, 5e-4, 'bilinear', 'ssc_fbs', None))
+
+@pytest.mark.parametrize('name', sorted(det))
+def test_recipes_for_boxes_equal_the_published(name):
+    got = get_recipe(name).values()
+    assert {k: got[k] for k in det_columns} == dict(zip(det_columns, det[name]))
+    assert (got['box_crop'], got['flip'], got['momentum'], got['smoothing'], got['crop']) == ('ssd', .5, .9, 0, None)
+
+@pytest.mark.parametrize('name', [*sorted(det), 'small_boxes'])
+def test_recipes_for_boxes_train(name):
+    learn = set_learner(box_scenes(64, bs=8, n=16), 'mobilenetv1_025', recipe=name)
+    with learn.no_bar(), learn.no_logging(): learn.fit_recipe(2)
+    assert np.isfinite(np.array(learn.recorder.values, dtype=float)).all() and learn.recorder.metric_names[3:5] == ['map50', 'map']
+    assert any(isinstance(t, SSDCrop) for t in learn.dls.train.after_item) == (name != 'small_boxes')
 
 @pytest.mark.parametrize('name', sorted(seg))
 def test_recipes_for_masks_equal_the_published(name):
@@ -151,21 +171,21 @@ def test_another_task_adds_its_part_in_a_few_lines(monkeypatch):
     "With nothing else changed: the record's own functions go by the table of parts"
     from cvnets_nb.recipes import record
     @dataclasses.dataclass(frozen=True)
-    class BoxRecipe:
+    class ClipRecipe:
         overlap:float = .5
         changes_images = True
         def check(self, r):
             if not 0 < self.overlap < 1: raise ValueError(f"overlap must be between 0 and 1, got {self.overlap!r}")
-    New = dataclasses.make_dataclass('Recipe', [('boxes', BoxRecipe, None)], bases=(Recipe,), frozen=True)
+    New = dataclasses.make_dataclass('Recipe', [('clips', ClipRecipe, None)], bases=(Recipe,), frozen=True)
     monkeypatch.setattr(record, 'Recipe', New)
-    monkeypatch.setitem(record.recipe_parts, 'detection', 'boxes')
-    r = New(crop=None, boxes=BoxRecipe(.7))
-    assert (r.task, r.changes_images, r.replace(boxes=None).task) == ('detection', True, 'classification')
-    assert r.replace(overlap=.6, lr=1.) == New(crop=None, lr=1., boxes=BoxRecipe(.6))
+    monkeypatch.setitem(record.recipe_parts, 'video', 'clips')
+    r = New(crop=None, clips=ClipRecipe(.7))
+    assert (r.task, r.changes_images, r.replace(clips=None).task) == ('video', True, 'classification')
+    assert r.replace(overlap=.6, lr=1.) == New(crop=None, lr=1., clips=ClipRecipe(.6))
     assert r.diff(r.replace(overlap=.6)).index.tolist() == ['overlap']
-    assert 'boxes:\n  overlap: 0.7\n' in r.to_yaml(whole=False)
+    assert 'clips:\n  overlap: 0.7\n' in r.to_yaml(whole=False)
     with pytest.raises(ValueError, match='overlap must be between 0 and 1, got 2'): r.replace(overlap=2)
-    with pytest.raises(ValueError, match='masks and boxes exclude each other'): r.replace(masks=MaskRecipe())
+    with pytest.raises(ValueError, match='masks and clips exclude each other'): r.replace(masks=MaskRecipe())
 
 @pytest.mark.parametrize('name', sorted(published))
 def test_equals_the_published(name):

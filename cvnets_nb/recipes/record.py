@@ -75,7 +75,8 @@ def part_class(
     part:str # One of the fields in `recipe_parts`
 )->type: # A dataclass with `changes_images` and `check`
     "The class of a part"
-    return globals()[Recipe.__annotations__[part]]
+    kind = next(f.type for f in fields(Recipe) if f.name == part)
+    return globals()[kind] if isinstance(kind, str) else kind
 
 @patch(as_prop=True)
 def task(self:Recipe):

@@ -19,13 +19,14 @@ from fastai.vision.augment import CropPad, DihedralItem, FlipItem, RandomResized
 from fastai.vision.core import BBoxLabeler, PILImage, PointScaler, TensorBBox
 from fastai.vision.data import clip_remove_empty
 from ...core import *
+from ...data.augment import PILAugment
 from ...data.digits import split_by_class
 from ...data.image import OpenImage
 from .read import *
 
 # %% auto #0
-__all__ = ['BoxLabels', 'pad_boxes', 'BoxBlocks', 'cut_boxes', 'random_window', 'BoxCrop', 'SSDCrop', 'check_box_tfms',
-           'items_dls', 'box_dls', 'box_scene', 'box_scenes']
+__all__ = ['BoxLabels', 'pad_boxes', 'BoxBlocks', 'cut_boxes', 'random_window', 'BoxCrop', 'SSDCrop', 'box_tfms',
+           'check_box_tfms', 'items_dls', 'box_dls', 'box_scene', 'box_scenes']
 
 # %% ../../../nbs/48f_tasks.detection.data.ipynb #9e9dba59
 class BoxLabels(MultiCategorize):
@@ -159,6 +160,19 @@ class SSDCrop(BoxCrop):
         got = self.crop.make_params(list(like))
         if not got: return (0,0,w,h),None
         return (got['left'],got['top'],got['width'],got['height']),got['is_within_crop_area']
+
+# %% ../../../nbs/48f_tasks.detection.data.ipynb #8e6c7339
+def box_tfms(
+    r, # A recipe, with its augmentation of boxes
+    size=None # Pixels, an int or `(h, w)`; None is the recipe's
+)->list: # For `item_tfms`; empty where the recipe leaves the data's own transforms
+    "The item transforms of a recipe for boxes, for training and validation"
+    b = r.boxes
+    if b is None or b.box_crop is None: return []
+    hw = as_size(r.size if size is None else size)
+    tfms = [SSDCrop(hw, flip=r.flip) if b.box_crop == 'ssd' else BoxCrop(hw, flip=r.flip)]
+    if b.distort: tfms.append(PILAugment(v2.RandomPhotometricDistort(p=b.distort)))
+    return tfms
 
 # %% ../../../nbs/48f_tasks.detection.data.ipynb #8f5b949f
 _loses = {FlipItem:'Flip() among batch_tfms, or BoxCrop(size), which mirrors', DihedralItem:'Dihedral() among batch_tfms',

@@ -253,6 +253,7 @@ class Detection(Task):
         return Detector(n_out, backbone=arch, head=head or 'ssd', backbone_weights=pretrained, **kwargs)
     def head(self, model): return model.head_parameters() if hasattr(model, 'head_parameters') else list(model.parameters())
     def constructor(self): raise ValueError("a constructor makes no detector; give the name of a backbone, e.g. 'resnet18' or 'timm/resnet18', or a module with feature maps")
+    def item_tfms(self, recipe, size): return box_tfms(recipe, size)
     def passes(self, pred, yb, rule):
         raw = [o.detach() for o in pred]
         return all_found(probabilities(raw), decoded(raw), *unit_boxes(*yb), rule.threshold)
