@@ -1,0 +1,247 @@
+"Detectors against CVNets' own outputs, on any backbone; boxes that stay on their objects, wrong annotations, and what users do with a detector"
+import json, pickle, warnings
+from pathlib import Path
+import numpy as np, pytest, torch
+from PIL import Image
+from fastai.vision.all import (BBoxBlock, BBoxLblBlock, CropPad, DataBlock, DihedralItem, Flip, FlipItem, ImageBlock, IndexSplitter, L,
+                               RandomResizedCrop, RandomResizedCropGPU, Resize, load_learner)
+from cvnets_nb.all import *
+from cvnets_nb.cli import cvnets_train
+from cvnets_nb.models import create_model, list_models, load_weights, save_weights
+from cvnets_nb.tasks.detection.boxes import unit_boxes
+from test_models import filled, image
+
+parity = Path(__file__).parent/'fixtures'/'parity'/'detection'
+published = {'ssd-mobilevitv2-2.0':'ssd_mobilevitv2_200', 'ssd-resnet-50':'ssd_resnet50'}
+heads = 'ssd', 'fcos'
+def quiet(learn, f, *args, **kwargs):
+    with learn.no_bar(), learn.no_logging(): return getattr(learn, f)(*args, **kwargs)
+
+# --- models
+@pytest.mark.parametrize('file', sorted(published))
+def test_the_same_numbers_as_cvnets(file):
+    want = json.loads((parity/f'{file}.json').read_text())
+    m = create_model(published[file], n_out=80).eval()
+    assert sum(p.numel() for p in m.parameters()) == want['params']
+    load_weights(m, {k: filled(k, s) for k, s in want['keys'].items()})
+    for o in want['outputs']:
+        with torch.no_grad(): raw = m(image(*o['size']))
+        for y, ref in zip(raw, (o['scores'], o['boxes'])):
+            assert list(y.shape) == ref['shape']
+            y = y.flatten().numpy()
+            for got, r in ((y[:16], ref['first']), (y[-16:], ref['last']), (y.mean(), ref['mean']), (y.std(), ref['std'])):
+                assert np.abs(got - np.array(r)).max() <= 1e-4*ref['std']
+
+def test_numbers_of_parameters():
+    "As the model zoo says, with COCO's 80 classes and the background"
+    assert sum(p.numel() for p in create_model('ssd_resnet50', n_out=81).parameters()) == 28_537_336
+
+@pytest.mark.parametrize('name', list_models(task='detection'))
+def test_every_backbone_with_both_heads(name, tmp_path):
+    if any(w in name for w in ('resnet101', '_200', '_175', '_150', 'resnet50')): pytest.skip('as its smaller siblings')
+    m = create_model(name, n_out=4)
+    x = image(64, 96, n=2).contiguous(memory_format=torch.channels_last)
+    raw = m.to(memory_format=torch.channels_last)(x)
+    loss = DetectionLoss()(raw, torch.tensor([[[-.5, -.5, .5, .5]], [[0., 0, 1, 1]]]), torch.tensor([[1], [3]]))
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is not None for p in m.head_parameters() if p.requires_grad)
+    m.eval()
+    with torch.no_grad(): small, large = m(image(64, 96)), m(image(160, 128))
+    assert small[1].shape[1] < large[1].shape[1] and small[2].shape == small[1].shape
+    assert len(detections(small, (64, 96), score=0.)[0].scores) > 0
+    again = load_weights(create_model(name, n_out=4), save_weights(m, tmp_path/'m.safetensors')).eval()
+    with torch.no_grad(): assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(again(image(64, 96)), small))
+
+@pytest.mark.parametrize('head', heads)
+def test_other_classes_keep_the_boxes(head):
+    m = Detector(9, backbone='mobilenetv1_025', head=head).eval()
+    with torch.no_grad(): before = m(image(64, 64))
+    m.reset_classifier(3)
+    with torch.no_grad(): after = m(image(64, 64))
+    assert torch.allclose(before[1], after[1]) and probabilities_of(after).shape[-1] == 3 == m.num_classes
+def probabilities_of(raw):
+    from cvnets_nb.tasks.detection.models import probabilities
+    return probabilities(raw)
+
+@pytest.mark.parametrize('head', heads)
+def test_timm_backbones(head):
+    pytest.importorskip('timm')
+    m = Detector(4, backbone='timm/resnet18', head=head).eval()
+    with torch.no_grad(): assert len(m(image(96, 64))[0]) == 1
+
+# --- boxes that stay on their objects: coloured rectangles, found again by their colour
+colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+def rectangles(n, seed=0, size=(120, 90)):
+    "Images with up to three rectangles that do not touch, of one colour a class"
+    rng, out = np.random.default_rng(seed), []
+    w, h = size
+    for _ in range(n):
+        im, boxes, labels = Image.new('RGB', size, (40, 40, 40)), [], []
+        for c in rng.permutation(3)[:rng.integers(1, 4)]:
+            x, y = int(c)*w//3 + rng.integers(2, 8), rng.integers(4, h//2)
+            box = [int(x), int(y), int(x + rng.integers(14, w//3-10)), int(y + rng.integers(14, h//2-4))]
+            im.paste(colours[c], tuple(box))
+            boxes.append(box), labels.append(f'c{c}')
+        out.append([im, boxes, labels])
+    return out
+def first(o): return o[0]
+def second(o): return o[1]
+def third(o): return o[2]
+
+def on_objects(x, boxes, labels, tol=1.):
+    "How many boxes lie where their colour is, within `tol` pixels; all have to"
+    n = 0
+    unit, labels, real = unit_boxes(boxes, labels)
+    h, w = x.shape[-2:]
+    for im, bs, ls, r in zip(x.float(), unit, labels, real):
+        for box, label in zip(bs[r]*torch.tensor([w, h, w, h]), ls[r]):
+            c = int(label) - 1
+            others = [i for i in range(3) if i != c]
+            mask = (im[c] > .5) & (im[others].amax(0) < .35)
+            ys, xs = mask.nonzero(as_tuple=True)
+            found = torch.tensor([xs.min(), ys.min(), xs.max()+1, ys.max()+1]).float()
+            assert (found - box).abs().max() <= tol + .51, (found, box)
+            n += 1
+    return n
+
+ours = dict(crop=[BoxCrop(96, min_visible=.99)], whole=[BoxCrop((72, 96), scale=(1, 1), ratio=(1, 1))], ssd=[SSDCrop(96)])
+fastais = dict(squish=[Resize((72, 96), method='squish')], pad=[Resize(96, method='pad', pad_mode='zeros')], crop=[Resize(96, method='crop')],
+               resized=[RandomResizedCrop(96, min_scale=.6, ratio=(1., 1.4))])
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('kind', ours)
+def test_our_boxes_follow_the_plan(kind, workers):
+    dls = items_dls(L(rectangles(40)), ['c0', 'c1', 'c2'], range(32, 40), 96, 8, item_tfms=ours[kind], getters=[first, second, third], num_workers=workers)
+    dls = dls.with_plan(MScVBS(96 if kind != 'whole' else (72, 96), 8), seed=1)
+    n, sizes = 0, set()
+    for x, boxes, labels in dls.train:
+        if kind == 'ssd': continue_partly(x, boxes, labels)
+        else: n += on_objects(x, boxes, labels)
+        sizes.add(x.shape[-2:])
+    assert len(sizes) > 2 and (kind == 'ssd' or n > 20)
+    assert sum(on_objects(*b) for b in dls.valid) == sum(len(o[1]) for o in rectangles(40)[32:])
+def continue_partly(x, boxes, labels):
+    "Boxes of objects that are partly cut: their colour fills them"
+    unit, labels, real = unit_boxes(boxes, labels)
+    h, w = x.shape[-2:]
+    for im, bs, ls, r in zip(x.float(), unit, labels, real):
+        for (x1, y1, x2, y2), c in zip((bs[r]*torch.tensor([w, h, w, h])).round().int().tolist(), ls[r]-1):
+            part = im[c, y1+1:y2-1, x1+1:x2-1]
+            assert not part.numel() or (part > .5).float().mean() > .9
+
+@pytest.mark.parametrize('kind', fastais)
+def test_fastais_boxes_follow_the_plan(kind):
+    block = DataBlock((ImageBlock, BBoxBlock, BBoxLblBlock(vocab=['c0', 'c1', 'c2'])), n_inp=1, getters=[first, second, third],
+                      splitter=IndexSplitter(range(32, 40)), item_tfms=fastais[kind], batch_tfms=[Flip(p=.5)])
+    dls = block.dataloaders(rectangles(40), bs=8, num_workers=0).with_plan(MScVBS((72, 96) if kind == 'squish' else 96, 8), seed=1)
+    n = 0
+    for x, boxes, labels in dls.train: n += on_objects(x, boxes, labels) if kind in ('squish', 'pad') else (continue_partly(x, boxes, labels) or 1)
+    assert n and task_of(dls).name == 'detection'
+
+@pytest.mark.parametrize('tfm,remedy', [(FlipItem(), 'Flip'), (DihedralItem(), 'Dihedral'), (CropPad(64), 'Resize'), (RandomResizedCropGPU(64), 'BoxCrop')])
+def test_transforms_that_lose_boxes_are_refused(tfm, remedy):
+    batch = isinstance(tfm, RandomResizedCropGPU)
+    with pytest.raises(ValueError, match=f'{type(tfm).__name__} loses or misplaces boxes.*{remedy}'):
+        try: dls = items_dls(L(rectangles(10)), ['c0', 'c1', 'c2'], [8, 9], 64, 4, item_tfms=[BoxCrop(64)] + [tfm]*(not batch), batch_tfms=[tfm]*batch,
+                             getters=[first, second, third], num_workers=0)
+        except Exception: pytest.skip('fastai crashes before anybody can look')
+        set_learner(dls, 'mobilenetv1_025')
+
+# --- what trains
+def trained(items, names, size=64, head='fcos', **kw):
+    k = max(2, len(items)//5)
+    dls = items_dls(L(items), names, range(len(items)-k, len(items)), size, 4, getters=[first, second, third], num_workers=0, drop_last=False, **kw)
+    learn = set_learner(dls, 'mobilenetv1_025', head=head, set=SET(.9, 1, every=1))
+    quiet(learn, 'fit', 2, 1e-3)
+    assert np.isfinite([v for v in learn.recorder.values[-1] if isinstance(v, float)]).all()
+    assert all(p.isfinite().all() for p in learn.model.parameters())
+    return learn
+black = lambda: Image.new('RGB', (64, 48))
+awkward = dict(
+    no_boxes=[[black(), [[4, 4, 20, 20]] if i < 8 else [], ['a'] if i < 8 else []] for i in range(20)],
+    nearly_none=[[black(), [[4, 4, 20, 20]] if i == 0 else [], ['a'] if i == 0 else []] for i in range(20)],
+    one_pixel=[[black(), [[10, 10, 11, 11]], ['a']] for _ in range(20)],
+    border=[[black(), [[0, 0, 64, 48], [60, 44, 64, 48]], ['a', 'b']] for _ in range(20)],
+    many=[[black(), [[i % 50, i % 40, i % 50+9, i % 40+7] for i in range(100)], ['a', 'b']*50] for _ in range(20)],
+    one_class=[[black(), [[8, 8, 30, 30]], ['a']] for _ in range(20)])
+
+@pytest.mark.parametrize('head', heads)
+@pytest.mark.parametrize('kind', awkward)
+def test_awkward_boxes_train(kind, head):
+    learn = trained(awkward[kind], ['a', 'b'] if kind in ('border', 'many') else ['a'], head=head)
+    assert len(quiet(learn, 'get_preds')[0]) == learn.dls.valid.n
+
+def test_all_boxes_cropped_away():
+    tiny = [[Image.new('RGB', (200, 200)), [[0, 0, 3, 3]], ['a']] for _ in range(20)]
+    trained(tiny, ['a'], item_tfms=BoxCrop(64, scale=(.3, .4), min_visible=1., tries=1))
+
+@pytest.mark.parametrize('head', heads)
+def test_a_detector_learns(head):
+    "Large squares of two colours, after a few epochs: found, in the right place, with the right name"
+    learn = trained(rectangles(60, seed=3), ['c0', 'c1', 'c2'], 96, head)
+    before = learn.recorder.values[-1][2]
+    quiet(learn, 'fit_one_cycle', 14, 5e-3)
+    assert learn.recorder.values[-1][2] > max(.5 if head == 'fcos' else .2, before)
+    image, boxes, labels = rectangles(61, seed=3)[-1]
+    if head == 'fcos':
+        found = learn.predict(image, score=.3)
+        assert set(labels) & set(found.labels) and max(found.boxes.max(), 1) <= 120
+
+# --- what users do
+@pytest.fixture(scope='module')
+def learn(): return trained(rectangles(30), ['c0', 'c1', 'c2'], 64)
+
+def test_predict_in_the_originals_pixels(learn, tmp_path):
+    im = rectangles(1)[0][0].resize((500, 300))
+    im.save(tmp_path/'x.png')
+    for o in (im, tmp_path/'x.png', str(tmp_path/'x.png'), (tmp_path/'x.png').read_bytes(), np.asarray(im)):
+        found = learn.predict(o, score=0.)
+        assert len(found.labels) == len(found.boxes) == len(found.scores) > 0
+        assert found.boxes[:, [0, 2]].max() <= 500 and found.boxes[:, [1, 3]].max() <= 300 and found.boxes[:, [0, 2]].max() > 250
+    learn.export(tmp_path/'m.pkl')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        again = load_learner(tmp_path/'m.pkl')
+    assert torch.allclose(again.predict(im, score=0.).boxes, found.boxes, atol=1e-3)
+
+def test_pictures(learn):
+    with learn.no_bar():
+        learn.show_results(max_n=2, score=0.1)
+        errors = learn.show_errors(n=3, score=0.1)
+    assert len(errors) == 3 and errors[0].n >= errors[-1].n
+    learn.dls.show_batch(max_n=2)
+
+def test_loaders_pickle(learn):
+    for dl in learn.dls.loaders: assert len(pickle.loads(pickle.dumps(dl)).dataset) == len(dl.dataset)
+
+def test_head_names_that_contradict():
+    dls = box_scenes(64, bs=4, n=8)
+    with pytest.raises(ValueError, match="head='fcos' and 'ssd_mobilenetv1_025' name two heads"): set_learner(dls, 'ssd_mobilenetv1_025', head='fcos')
+    with pytest.raises(ValueError, match='is for segmentation, not for detection'): set_learner(dls, 'deeplabv3_mobilenetv1_025')
+    with pytest.raises(ValueError, match='a constructor makes no detector'): set_learner(dls, lambda *a, **k: None)
+
+# --- annotations that no training can use, and the command
+def coco(path, boxes, size=(64, 48), name='train.json', n=12, first_id=0, category=1):
+    path.mkdir(exist_ok=True, parents=True)
+    ids = range(first_id, first_id+n)
+    for i in ids: Image.new('RGB', size, (i*9 % 255, 0, 0)).save(path/f'{i}.png')
+    d = dict(images=[dict(id=i, file_name=f'{i}.png') for i in ids], categories=[dict(id=1, name='thing')],
+             annotations=[dict(id=i, image_id=i, category_id=category, bbox=list(boxes)) for i in ids])
+    (path/name).write_text(json.dumps(d))
+    return path
+
+@pytest.mark.parametrize('box,says', [((20, 5, -9, 9), 'right or lower side before the other'), ((50, 5, 40, 9), 'reaches outside of its image of 64x48'),
+                                      ((.1, .2, .3, .4), 'multiply them by')])
+def test_wrong_boxes_are_refused(box, says, tmp_path):
+    with pytest.raises(ValueError, match=f'0.png.*{says}'): box_dls(coco(tmp_path, box), size=32)
+
+def test_a_category_without_a_name(tmp_path):
+    with pytest.raises(ValueError, match='is of category 2, which has no name'): box_dls(coco(tmp_path, (4, 4, 9, 9), category=2), size=32)
+
+def test_the_command_trains_a_folder_of_boxes(tmp_path, capsys):
+    coco(tmp_path/'d', (8, 8, 30, 20))
+    coco(tmp_path/'d', (8, 8, 30, 20), name='valid.json', n=4, first_id=12)
+    cvnets_train(['--data', str(tmp_path/'d'), '--arch', 'fcos_mobilenetv1_025', '--size', '64', '--bs', '4', '--epochs', '1', '--workers', '0', '--out', str(tmp_path/'run')])
+    out = capsys.readouterr().out
+    assert 'COCO: 12 images to train, 4 to validate; 16 boxes of 1 classes' in out and 'map50' in out
+    assert json.loads((tmp_path/'run'/'run.json').read_text())['map50'] >= 0
