@@ -27,6 +27,22 @@ def collection(root, *folders, n=6):
         (root/d).mkdir(parents=True, exist_ok=True)
         for i in range(n): photo(100*k + i).save(root/d/f'{i}.jpg')
     return root
+def masked(root, n=8, vals=(0, 1), codes=('bg', 'obj'), size=(40, 40)):
+    "A folder of images and masks, each with a rectangle of the second value on the first"
+    for d in ('images', 'labels'): (root/d).mkdir(parents=True)
+    for i in range(n):
+        m = np.full(size, vals[0], np.uint8)
+        m[5:20, 5+i:25] = vals[1]
+        photo(i, size).save(root/f'images/i{i}.png')
+        Image.fromarray(m).save(root/f'labels/i{i}.png')
+    (root/'codes.txt').write_text('\n'.join(codes))
+    return root
+def repaint(root, f, names=None):
+    "Replace masks by what `f` makes of their arrays"
+    for file in sorted((root/'labels').iterdir()):
+        if names is None or file.name in names: f(np.asarray(Image.open(file))).save(file)
+    return root
+def mask_learner(root, **kw): return set_learner(mask_folder_dls(root, size=32, bs=4, num_workers=0, **kw), 'deeplabv3_mobilenetv1_025', path=root)
 def small_net(n=10): return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, n))
 
 @pytest.fixture(scope='module')
@@ -172,7 +188,13 @@ def test_the_command_with_workers_that_start_from_nothing(method, tmp_path):
     assert r.returncode == 0, r.stderr[-3000:]
     assert 'accuracy' in r.stdout
 
-def test_all_of_our_transforms_pickle(photos):
+def part_of(o, i): return o[i]
+class PartOf:
+    "A callable without a name"
+    def __init__(self, i): self.i = i
+    def __call__(self, o): return o[self.i]
+
+def test_all_of_our_transforms_pickle(photos, tmp_path):
     import pickle
     recipes = [get_recipe(n) for n in list_recipes()]
     masks = scenes((32, 48), bs=4, n=8)
@@ -180,8 +202,12 @@ def test_all_of_our_transforms_pickle(photos):
         dls = masks if r.task == 'segmentation' else digits(32, bs=32)
         learn = set_learner(dls, nn.Conv2d(3, 11, 1) if r.task == 'segmentation' else small_net(), recipe=r.name)
         for dl in learn.dls.loaders: pickle.loads(pickle.dumps(dl))
-    for dls in (folder_dls(photos, size=32, bs=8), masks):
-        for dl in dls.loaders: pickle.loads(pickle.dumps(dl))
+    items = scene_items(8, (32, 48))
+    pairs = lambda x, y: seg_dls(items, [*map(str, range(11))], [6, 7], (32, 48), 2, x, y, void=255, num_workers=0)
+    makers = [lambda: folder_dls(photos, size=32, bs=8), lambda: mask_folder_dls(masked(tmp_path/'m'), size=32, bs=4), lambda: digits(32, bs=32), lambda: digit_traits(32, bs=32),
+              lambda: tilted_digits(32, bs=32), lambda: masks, lambda: pairs(ItemGetter(0), ItemGetter(1)), lambda: pairs(partial(part_of, i=0), partial(part_of, i=1)), lambda: pairs(PartOf(0), PartOf(1))]
+    for make in makers:
+        for dl in make().loaders: pickle.loads(pickle.dumps(dl))
 
 # --- 6: a test set with labels, anywhere
 @pytest.mark.parametrize('relative', [False, True])

@@ -4,7 +4,7 @@
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #bb11c1ab
 from __future__ import annotations
-import random, re
+import os, random, re
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from fastcore.basics import patch
 from fastcore.foundation import L
-from fasttransform import Transform
+from fasttransform import Pipeline, Transform
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter, get_image_files
@@ -26,8 +26,9 @@ from ...data.image import OpenImage, image_name, pil_image
 
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
-           'digit_scene', 'scene_items', 'SegCrop', 'SegRotate', 'seg_dls', 'scenes', 'mask_folder', 'mask_files',
-           'MaskOf', 'mask_folder_dls', 'mask_fault', 'MaskSurvey', 'survey_masks', 'check_masks', 'missing_classes']
+           'digit_scene', 'scene_items', 'SegCrop', 'SegRotate', 'Getter', 'as_getter', 'seg_dls', 'scenes',
+           'mask_folder', 'mask_files', 'MaskOf', 'mask_folder_dls', 'mask_fault', 'MaskSurvey', 'survey_masks',
+           'check_masks', 'missing_classes']
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7615f249
 _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
@@ -286,6 +287,23 @@ class SegRotate(RandTransform):
         if isinstance(x, PILMask): return type(x)(x.rotate(self.angle, Image.Resampling.NEAREST, fillcolor=self.void))
         return type(x)(x.rotate(self.angle, Image.Resampling.BILINEAR))
 
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #c5a0d855
+class Getter(Transform):
+    "A callable without a name, such as a `partial`, as a transform that pickles"
+    def __init__(self,
+        f # Any callable
+    ):
+        super().__init__()
+        self.f = f
+    def encodes(self, o): return self.f(o)
+
+def as_getter(
+    f # A function, another callable, a transform, a list of these, or None
+):  # `f`, or a `Getter`
+    "What `DataBlock` can use as `get_x` or `get_y` so that the data pickle"
+    known = isinstance(f, (Transform,Pipeline)) or hasattr(f, '__name__')
+    return Getter(f) if callable(f) and not known else f
+
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #26cdbabe
 def seg_dls(
     items, # What `get_x` and `get_y` take, e.g. image files, or pairs of arrays
@@ -308,8 +326,8 @@ def seg_dls(
         item_tfms = [SegCrop(size, void=void_index(codes, void))]
         if flip: item_tfms.append(FlipItem())
     images = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
-    block = DataBlock((images, masks), get_x=get_x, get_y=get_y, splitter=IndexSplitter(list(valid)),
-                      item_tfms=item_tfms, batch_tfms=batch_tfms)
+    block = DataBlock((images, masks), get_x=as_getter(get_x), get_y=as_getter(get_y),
+                      splitter=IndexSplitter(list(valid)), item_tfms=item_tfms, batch_tfms=batch_tfms)
     return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)
 
 def scenes(
@@ -353,12 +371,15 @@ def mask_files(
     return {f:by_name[f.stem] for f in files}
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7d5c1c3e
-class MaskOf:
+class MaskOf(Transform):
     "The mask of an image file"
+    input_types = str, Path
     def __init__(self,
         files:dict # A mask for each image
-    ): self.files = {str(k):v for k,v in files.items()}
-    def __call__(self, f): return self.files[str(f)]
+    ):
+        super().__init__()
+        self.files = {str(k):Path(v) for k,v in files.items()}
+    def encodes(self, f)->Path: return self.files[str(f)]
 
 def _lines(file): return [l.strip() for l in file.read_text(encoding='utf-8').splitlines()]
 
