@@ -547,3 +547,33 @@ def test_messages_of_the_command_name_options(tmp_path, capsys):
         with pytest.raises(SystemExit): cvnets_train(['--data', str(d), '--arch', 'mobilenetv1_025', '--out', str(tmp_path/'run'), *argv])
         err = capsys.readouterr().err
         assert says in err and not_ not in err
+
+# --- 20: folders of masks
+def nested(root):
+    "Images of the same names in two sub-folders, with the masks of each as large as its number"
+    for k, d in enumerate(('one', 'two')):
+        for i in range(4):
+            for part in ('images', 'labels'): (root/part/d).mkdir(parents=True, exist_ok=True)
+            photo(i).save(root/'images'/d/f'{i}.png')
+            Image.fromarray((np.arange(40*48).reshape(40, 48) < 300*(k+1)).astype(np.uint8)).save(root/'labels'/d/f'{i}.png')
+    (root/'codes.txt').write_text('bg\nobj')
+    return root
+
+def test_masks_of_sub_folders_belong_to_the_images_of_the_same_ones(tmp_path):
+    root = nested(tmp_path/'d')
+    dls = mask_folder_dls(root, size=32, bs=2, num_workers=0)
+    for ds in (dls.train_ds, dls.valid_ds):
+        for f, m in zip(ds.items, ds.tls[1]): assert (np.asarray(m) == 1).sum() == 300*(1 + (f.parent.name == 'two'))
+    for f in (root/'labels'/'two').iterdir(): f.rename(root/'labels'/f.name)
+    with pytest.raises(ValueError, match='two.0.png have the same name, and .*labels.0.png could be'): mask_folder_dls(root, size=32, bs=2)
+    for f in (root/'labels'/'one').iterdir(): f.unlink()
+    with pytest.raises(ValueError, match='two/0.png have the same name.*same sub-folders as the images'): mask_folder_dls(root, size=32, bs=2)
+
+@pytest.mark.parametrize('image,mask', [('x{}_L', 'x{}_L'), ('x{}_mask', 'x{}_mask'), ('x{}', 'x{}_Mask'), ('x{}', 'x{}_segmentation'), ('x{}', 'x{}_Seg'), ('x{}', 'x{}_labels'), ('x{}', 'mask_x{}'), ('x{}', 'Mask_x{}'), ('x{}_L', 'x{}_L_gt')])
+def test_names_of_masks(tmp_path, image, mask):
+    root = masked(tmp_path/'d', codes=('bg', 'obj'))
+    for i in range(8):
+        (root/f'images/i{i}.png').rename(root/'images'/f'{image.format(i)}.png')
+        (root/f'labels/i{i}.png').rename(root/'labels'/f'{mask.format(i)}.png')
+    dls = mask_folder_dls(root, size=32, bs=2, num_workers=0)
+    for f, m in zip(dls.train_ds.items, dls.train_ds.tls[1]): assert np.flatnonzero(np.asarray(m)[5])[0] == 5 + int(re.search(r'\d', f.name)[0])

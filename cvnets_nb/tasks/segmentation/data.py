@@ -6,6 +6,7 @@
 from __future__ import annotations
 import os, random, re
 import numpy as np
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,8 @@ from ...data.image import OpenImage, image_name, pil_image
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
            'digit_scene', 'scene_items', 'SegCrop', 'SegRotate', 'Getter', 'as_getter', 'seg_dls', 'scenes',
-           'mask_folder', 'mask_files', 'MaskOf', 'mask_folder_dls', 'mask_fault', 'MaskSurvey', 'survey_masks',
-           'check_masks', 'missing_classes']
+           'mask_folder', 'match_masks', 'mask_files', 'MaskOf', 'mask_folder_dls', 'mask_fault', 'MaskSurvey',
+           'survey_masks', 'check_masks', 'missing_classes']
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7615f249
 _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
@@ -356,19 +357,59 @@ def mask_folder(
     masks = [Path(path)/nm for nm in ('labels','masks') if (Path(path)/nm).is_dir()]
     return (images,masks[0]) if images.is_dir() and masks else None
 
+_mark = re.compile('^mask_|_(P|L|gt|seg|segmentation|masks?|labels?)$', re.IGNORECASE)
+
+def _grouped(files, root, in_place, marked=False):
+    "Files by their names, in the same sub-folder of `root` or in any; `marked` leaves `_mask` and the like out"
+    groups = defaultdict(list)
+    for f in files:
+        stem = _mark.sub('', f.stem) if marked else f.stem
+        groups[f.relative_to(root).parent if in_place else None, stem].append(f)
+    return groups
+
+def _and(files): return ' and '.join(map(str, files[:3])) + (' ...' if len(files) > 3 else '')
+
+def _add_pairs(found, images, masks, in_place):
+    "Add the masks of the images that have none yet; refuse names that occur twice"
+    for key,files in images.items():
+        fit = masks.get(key, [])
+        todo = [f for f in files if f not in found]
+        if not fit or not todo: continue
+        if len(fit) > 1: raise ValueError(f"{_and(fit)} are both named as the mask of {todo[0]}; keep one of them")
+        if len(files) > 1 and not in_place:
+            raise ValueError(f"{_and(files)} have the same name, and {fit[0]} could be the mask of either; "
+                             "put the masks in the same sub-folders as the images")
+        found.update((f, fit[0]) for f in todo)
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #635ffe5a
+def match_masks(
+    images, # Folder of images
+    masks # Folder of masks
+)->dict: # A mask for each image that has one, in the order of the images
+    "Which mask belongs to which image: the one in the same sub-folder, or else the one of this name"
+    files = get_image_files(images).sorted()
+    left = get_image_files(masks).sorted()
+    found = {}
+    for in_place in (True,False):
+        for marked in (False,True):
+            by_name = _grouped(left, masks, in_place, marked)
+            _add_pairs(found, _grouped(files, images, in_place), by_name, in_place)
+            taken = set(found.values())
+            left = [m for m in left if m not in taken]
+    return {f:found[f] for f in files if f in found}
+
 def mask_files(
     images, # Folder of images
     masks # Folder of masks
-)->dict: # A mask for each image's path, in the order of the images
-    "Which mask belongs to which image"
-    by_name = {re.sub(r'_(P|mask|label|L|gt)$', '', f.stem):f for f in get_image_files(masks)}
+)->dict: # A mask for each image, in the order of the images
+    "The mask of every image; refuse images without one"
+    found = match_masks(images, masks)
     files = get_image_files(images).sorted()
     if not files: raise ValueError(f"no images in {images}")
-    missing = [f.name for f in files if f.stem not in by_name]
-    if missing:
-        raise ValueError(f"{masks} lacks the masks of {len(missing)} of {len(files)} images, e.g. {missing[0]}; "
-                         "a mask has the name of its image, with or without _mask")
-    return {f:by_name[f.stem] for f in files}
+    missing = [f.relative_to(images) for f in files if f not in found]
+    if not missing: return found
+    raise ValueError(f"{masks} lacks the masks of {len(missing)} of {len(files)} images, e.g. {missing[0]}; "
+                     "a mask has the name of its image, with or without _mask")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7d5c1c3e
 class MaskOf(Transform):
@@ -381,6 +422,7 @@ class MaskOf(Transform):
         self.files = {str(k):Path(v) for k,v in files.items()}
     def encodes(self, f)->Path: return self.files[str(f)]
 
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #3e376087
 def _lines(file): return [l.strip() for l in file.read_text(encoding='utf-8').splitlines()]
 
 def _validation(path, files, valid_pct, seed):
@@ -396,6 +438,7 @@ def _validation(path, files, valid_pct, seed):
     if not len(valid): raise ValueError(f"valid_pct={valid_pct} of {len(files)} images leaves none for validation")
     return valid
 
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #c85531c6
 def mask_folder_dls(
     path, # A folder with `images/`, `labels/` (or `masks/`), `codes.txt` and perhaps `valid.txt`
     size=224, # An int or `(h, w)`
