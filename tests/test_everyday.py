@@ -577,3 +577,23 @@ def test_names_of_masks(tmp_path, image, mask):
         (root/f'labels/i{i}.png').rename(root/'labels'/f'{mask.format(i)}.png')
     dls = mask_folder_dls(root, size=32, bs=2, num_workers=0)
     for f, m in zip(dls.train_ds.items, dls.train_ds.tls[1]): assert np.flatnonzero(np.asarray(m)[5])[0] == 5 + int(re.search(r'\d', f.name)[0])
+
+@pytest.mark.parametrize('relative', [False, True])
+def test_a_labelled_test_set_of_masks(tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    root = masked(Path('d') if relative else tmp_path/'d')
+    away = repaint(masked(tmp_path/'away'/'deep', n=5), lambda a: Image.fromarray(1 - a))
+    learn = mask_learner(root)
+    quiet(learn.fit, 1)
+    for files in (get_image_files(away/'images'), get_image_files(Path('away/deep/images')), [str(f) for f in get_image_files(away/'images')]):
+        dl = learn.dls.test_dl(files, with_labels=True)
+        ys = torch.cat([y for _, y in dl])
+        assert len(ys) == 5 and (ys[:, 0] == 1).all()                             # not the masks of the same names that it was trained on
+        assert len(quiet(learn.validate, dl=dl)) == 3 and learn.validate_original(dl=dl)['classes'] == 2
+    monkeypatch.chdir(away)                                                        # a relative path meant another place
+    dl = learn.dls.test_dl(get_image_files(tmp_path/'d'/'images'), with_labels=True)
+    assert all((y[:, 0] == 0).all() for _, y in dl) and learn.validate_original(dl=dl)['classes'] == 2
+    more = masked(tmp_path/'more', n=5)
+    (more/'labels'/'i3.png').unlink()
+    with pytest.raises(ValueError, match=r'i3\.png has no mask'): learn.validate_original(dl=learn.dls.test_dl(get_image_files(more/'images'), with_labels=True))
+    assert learn.dls.test_dl(get_image_files(more/'images')).one_batch()[0].shape[0] == 4    # without labels no mask is looked for

@@ -412,15 +412,27 @@ def mask_files(
                      "a mask has the name of its image, with or without _mask")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7d5c1c3e
+def _absolute(files): return {os.path.abspath(k):Path(os.path.abspath(v)) for k,v in files.items()}
+
 class MaskOf(Transform):
-    "The mask of an image file"
+    "The mask of an image file; of another file, the one in `labels/` or `masks/` beside its folder `images/`"
     input_types = str, Path
     def __init__(self,
         files:dict # A mask for each image
     ):
         super().__init__()
-        self.files = {str(k):Path(v) for k,v in files.items()}
-    def encodes(self, f)->Path: return self.files[str(f)]
+        self.files = _absolute(files)
+    def encodes(self, f)->Path:
+        name = os.path.abspath(f)
+        if name not in self.files: self._search(Path(name))
+        if name in self.files: return self.files[name]
+        raise ValueError(f"{f} has no mask: its image should lie in images/, and its mask, of the same name, "
+                         "in labels/ or masks/ beside that")
+    def _search(self, f):
+        "Add the masks of the folder that `f` lies in"
+        roots = (o.parent for o in f.parents if o.name == 'images')
+        found = next((o for o in map(mask_folder, roots) if o), None)
+        if found: self.files.update(_absolute(match_masks(*found)))
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #3e376087
 def _lines(file): return [l.strip() for l in file.read_text(encoding='utf-8').splitlines()]
