@@ -597,3 +597,22 @@ def test_a_labelled_test_set_of_masks(tmp_path, monkeypatch, relative):
     (more/'labels'/'i3.png').unlink()
     with pytest.raises(ValueError, match=r'i3\.png has no mask'): learn.validate_original(dl=learn.dls.test_dl(get_image_files(more/'images'), with_labels=True))
     assert sum(len(b[0]) for b in learn.dls.test_dl(get_image_files(more/'images'))) == 5      # without labels no mask is looked for
+
+@pytest.mark.parametrize('text', ['i1.png\ni4.png', '\ufeffi1.png\ni4.png\n', 'i1\r\ni4\r\n', 'images/i1.png\n./images/i4.png', 'images\\i1.png\n\n i4.png '], ids=range(5))
+def test_forms_of_valid_txt(tmp_path, text):
+    root = masked(tmp_path/'d')
+    (root/'valid.txt').write_bytes(text.encode('utf-8'))
+    assert [f.name for f in mask_folder_dls(root, size=32, bs=2).valid_ds.items] == ['i1.png', 'i4.png']
+
+@pytest.mark.parametrize('text,says', [('\n'.join(f'i{i}.png' for i in range(8)), 'names all 8 images, so none is left for training'), ('i1.png\nx9.png\ny.png', r'names 2 that are not in .*images: x9\.png, y\.png'), ('\n', 'names no image')], ids=range(3))
+def test_a_valid_txt_that_cannot_be_is_refused(tmp_path, text, says):
+    root = masked(tmp_path/'d')
+    (root/'valid.txt').write_text(text)
+    with pytest.raises(ValueError, match=r'valid\.txt ' + says): mask_folder_dls(root, size=32, bs=2)
+
+def test_codings_of_codes_txt(tmp_path):
+    root = masked(tmp_path/'d')
+    (root/'codes.txt').write_bytes('\ufeffbg\nfenêtre'.encode('utf-8'))
+    assert codes_of(mask_folder_dls(root, size=32, bs=2))[0] == ['bg', 'fenêtre']
+    (root/'codes.txt').write_bytes('bg\nfenêtre'.encode('latin-1'))
+    with pytest.raises(ValueError, match=r'codes\.txt is not UTF-8 .*; save it as UTF-8'): mask_folder_dls(root, size=32, bs=2)

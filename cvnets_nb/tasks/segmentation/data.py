@@ -435,22 +435,51 @@ class MaskOf(Transform):
         if found: self.files.update(_absolute(match_masks(*found)))
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #3e376087
-def _lines(file): return [l.strip() for l in file.read_text(encoding='utf-8').splitlines()]
+def _lines(file):
+    "The lines of a text file, without a byte order mark and without empty lines"
+    try: text = file.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{file} is not UTF-8 ({e.reason}, byte {e.start}); save it as UTF-8") from e
+    return [l.strip() for l in text.splitlines() if l.strip()]
 
+def _forms(f):
+    "The ways to name an image in `images/`, the most exact first"
+    return f.as_posix(), f.with_suffix('').as_posix(), f.name, f.stem
+
+def _named(name, images, forms):
+    "Positions of the images that a line of `valid.txt` names"
+    name = name.replace('\\', '/').removeprefix('./')
+    for nm in (name, name.removeprefix('images/'), name.removeprefix(f'{images.as_posix()}/')):
+        for positions in forms:
+            if nm in positions: return positions[nm]
+    return []
+
+def _listed(file, images, files):
+    "Positions of the images that `valid.txt` names"
+    forms = [defaultdict(list) for _ in range(4)]
+    for i,f in enumerate(files):
+        for positions,nm in zip(forms, _forms(f.relative_to(images))): positions[nm].append(i)
+    places = {nm:_named(nm, images, forms) for nm in _lines(file)}
+    unknown = [nm for nm,ids in places.items() if not ids]
+    if unknown:
+        raise ValueError(f"{file} names {len(unknown)} that are not in {images}: {', '.join(unknown[:5])}; "
+                         "it holds the name of an image on each line")
+    for nm,ids in places.items():
+        if len(ids) > 1: raise ValueError(f"{file}: {nm} could be {_and([files[i] for i in ids])}; add the sub-folder")
+    valid = sorted({i for ids in places.values() for i in ids})
+    if 0 < len(valid) < len(files): return valid
+    found = f'all {len(files)} images, so none is left for training' if valid else 'no image'
+    raise ValueError(f"{file} names {found}; name the validation images in it, or delete it for a random share")
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #5bf9270b
 def _validation(path, files, valid_pct, seed):
     "Positions of the validation images: those that `valid.txt` names, or a random share"
     listed = path/'valid.txt'
-    if listed.is_file():
-        names = set(_lines(listed))
-        valid = [i for i,f in enumerate(files) if f.name in names]
-        if not valid:
-            raise ValueError(f"{listed} names none of the images of {path/'images'}; it holds a file name on each line")
-        return valid
+    if listed.is_file(): return _listed(listed, path/'images', files)
     valid = split_by_class([0]*len(files), valid_pct, seed)[1]
     if not len(valid): raise ValueError(f"valid_pct={valid_pct} of {len(files)} images leaves none for validation")
     return valid
 
-# %% ../../../nbs/42_tasks.segmentation.data.ipynb #c85531c6
 def mask_folder_dls(
     path, # A folder with `images/`, `labels/` (or `masks/`), `codes.txt` and perhaps `valid.txt`
     size=224, # An int or `(h, w)`
@@ -468,9 +497,8 @@ def mask_folder_dls(
     codes = path/'codes.txt'
     if not codes.is_file():
         raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
-    names = [l for l in _lines(codes) if l]
-    valid = _validation(path, files, valid_pct, seed)
-    return seg_dls(L(list(files)), names, valid, size, bs, get_y=MaskOf(files), binary=binary, path=path, **kwargs)
+    valid = _validation(path, list(files), valid_pct, seed)
+    return seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), binary=binary, path=path, **kwargs)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7c680547
 def mask_fault(
