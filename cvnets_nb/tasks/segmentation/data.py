@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 from fastcore.basics import patch
 from fastcore.foundation import L
@@ -58,6 +58,37 @@ def void_index(
                      "give one of them, or an index such as 255")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #f1ed5c4e
+def _grey_fault(a, lossy):
+    "What shows that grey values are not those of black and white, or None"
+    share = np.bincount(a.ravel(), minlength=256)/max(1, a.size)
+    vals = np.flatnonzero(share)
+    grey = share[50:206].sum()
+    if grey > .25: return f"{grey:.0%} of this one is grey"
+    if lossy or not len(vals): return None
+    if 0 < vals[-1] < 50: return f"the largest value of this one is {vals[-1]}"
+    others = [v for v in vals[1:-1] if v < 206 and share[v] > .005]
+    if others and len(vals) < 7: return f"this one holds {others[0]} too"        # smooth edges have many more values
+
+def _black_and_white(a, lossy=False):
+    "Grey values as 0 and 1; refuse those that are not black and white"
+    fault = _grey_fault(a, lossy)
+    if fault is None: return a > 127
+    raise ValueError(f"with binary=True a mask is black and white, 0 and 255, and {fault}; "
+                     "if the values are the indices of the classes, leave binary=True out")
+
+def _in_alpha(im):
+    "Is the mask drawn in the alpha channel, over one colour?"
+    if im.mode not in ('RGBA','LA'): return False
+    *colours,alpha = (lo < hi for lo,hi in im.getextrema())
+    return alpha and not any(colours)
+
+def _in_colours(im):
+    "Has the image colours other than greys?"
+    if im.mode in ('L','LA','1'): return False
+    r,g,b = im.convert('RGB').split()
+    return max(ImageChops.difference(r, o).getextrema()[1] for o in (g,b)) > 60
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #009f465f
 def _array_indices(a):
     "An array or tensor as a map of indices, without its axis for channels"
     if a.ndim == 3 and a.shape[0] == 1: a = a[0]
@@ -66,17 +97,42 @@ def _array_indices(a):
     if whole and (not a.size or 0 <= a.min() <= a.max() <= 255): return a
     raise ValueError(f"it is {a.dtype} of shape {a.shape}, and a mask has one index from 0 to 255 per pixel")
 
+def _binary_indices(im):
+    "The indices of an image in black and white"
+    if _in_colours(im):
+        palette = 'leave binary=True out, since the indices of its palette are the classes'
+        remedy = palette if im.mode == 'P' else "convert each colour to the index of its class, and leave binary=True out"
+        raise ValueError(f"it holds colours, and with binary=True a mask is black and white; {remedy}")
+    return _black_and_white(np.asarray(im.convert('L')), im.format in ('JPEG','WEBP'))
+
+def _deep_indices(im, binary):
+    "The indices of an image of 16 bits"
+    a = np.asarray(im)
+    most = a.max(initial=0)
+    if binary: return _black_and_white(a >> 8 if most > 255 else _array_indices(a))
+    if most <= 255: return _array_indices(a)
+    raise ValueError(f"it has values up to {most}, and a mask has one index from 0 to 255 per pixel; "
+                     "if it is black and white, say binary=True")
+
+def _image_indices(im, binary):
+    "The indices of an image of any mode"
+    if _in_alpha(im):
+        raise ValueError("it is drawn in the alpha channel, and all of it has one colour; "
+                         "save the alpha channel as the mask, im.getchannel('A')")
+    if im.mode == 'I' or im.mode.startswith('I;16'): return _deep_indices(im, binary)
+    if binary: return _binary_indices(im)
+    if im.mode in ('L','P','1'): return np.array(im)                  # a palette's indices, not the grey of its colours
+    remedy = ("it holds colours: convert each to the index of its class" if _in_colours(im)
+              else "if it is black and white, say binary=True")
+    raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel; {remedy}")
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #a2061937
 def _indices(o, binary):
     "The indices of a mask of any kind"
     if isinstance(o, Tensor): o = o.detach().cpu().numpy()
-    if isinstance(o, np.ndarray):
-        a = _array_indices(o)
-        return a > 127 if binary and a.dtype != bool else a
-    im = pil_image(o)
-    if binary: return np.asarray(im.convert('L')) > 127
-    if im.mode in ('L','P','1'): return np.array(im)                  # a palette's indices, not the grey of its colours
-    raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel; "
-                     "if it is black and white, say binary=True")
+    if not isinstance(o, np.ndarray): return _image_indices(pil_image(o), binary)
+    a = _array_indices(o)
+    return _black_and_white(a) if binary and a.dtype != bool else a
 
 def open_mask(
     o, # A path, bytes, an open file, an array, a tensor or an image
