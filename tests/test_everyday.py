@@ -340,9 +340,10 @@ def test_black_and_white_masks(tmp_path, mode, binary, trains):
     assert learn.validate_original()['classes'] == 2
 
 def test_void_that_was_named_may_stand_beside_a_class_that_is_nowhere(tmp_path):
-    files, of = painted(tmp_path, 'white')
-    dls = seg_dls(files, ['paper', 'disc'], range(6, 8), 32, 2, get_y=of, num_workers=0, void=255)
-    with pytest.warns(UserWarning, match="'disc' in no mask of the validation set: mean IoU will be over 1 classes"): check_segmentation(dls)
+    root = repaint(masked(tmp_path/'d', codes=('paper', 'disc', 'ring')), lambda a: Image.fromarray(np.where(a.cumsum(1) == 1, 255, a).astype(np.uint8)))
+    with pytest.warns(UserWarning, match="'ring' in no mask of the validation set: mean IoU will be over 2 classes"): check_segmentation(mask_folder_dls(root, 32, 4, void=255))
+    with pytest.warns(UserWarning, match="'ring' in no mask of the training set"): check_segmentation(mask_folder_dls(root, 32, 4, void=255))
+    with pytest.raises(ValueError, match="class 'ring' is in no mask, and 255, which was taken for void, is in some"): check_segmentation(mask_folder_dls(root, 32, 4))
 
 def test_fastais_own_masks_of_black_and_white_are_refused(tmp_path):
     files, of = painted(tmp_path, 'white')
@@ -519,8 +520,8 @@ def test_a_loss_that_leaves_void_out_by_itself():
 
 def test_binary_for_masks_that_hold_0_and_1_already(tmp_path):
     files, of = painted(tmp_path, 'index')
-    with pytest.raises(ValueError, match="with binary=True class 'disc' is in no mask"):
-        set_learner(seg_dls(files, ['paper', 'disc'], range(6, 8), 32, 2, get_y=of, num_workers=0, binary=True), nn.Conv2d(3, 2, 1))
+    with pytest.raises(OSError, match=r'_mask\.png: with binary=True .* the largest value of this one is 1; if the values are the indices .* leave binary=True out'):
+        seg_dls(files, ['paper', 'disc'], range(6, 8), 32, 2, get_y=of, num_workers=0, binary=True)
 
 def test_statistics_follow_the_weights(tmp_path):
     import torchvision
@@ -616,3 +617,52 @@ def test_codings_of_codes_txt(tmp_path):
     assert codes_of(mask_folder_dls(root, size=32, bs=2))[0] == ['bg', 'fenêtre']
     (root/'codes.txt').write_bytes('bg\nfenêtre'.encode('latin-1'))
     with pytest.raises(ValueError, match=r'codes\.txt is not UTF-8 .*; save it as UTF-8'): mask_folder_dls(root, size=32, bs=2)
+
+# --- 21: masks that are not what binary=True, or its absence, says
+refused = (ValueError, OSError)
+def in_alpha(a): return Image.fromarray(np.dstack([np.full((*a.shape, 3), 255), a*255]).astype(np.uint8))
+def voc(a):
+    im = Image.fromarray(a)
+    im.putpalette([0, 0, 0, 128, 0, 0])
+    return im
+def red(a): return Image.fromarray((a[..., None]*[255, 0, 0]).astype(np.uint8))
+def trimap(a): return Image.fromarray(np.where(a.cumsum(1) == 1, 128, a*255).astype(np.uint8))
+def index_and_void(a): return Image.fromarray(np.where(a.cumsum(1) == 1, 255, a).astype(np.uint8))
+
+@pytest.mark.parametrize('paint,says', [(in_alpha, 'drawn in the alpha channel'), (voc, 'the indices of its palette are the classes'), (red, 'convert each colour to the index'), (trimap, 'this one holds 128 too'), (Image.fromarray, 'largest value of this one is 1'), (index_and_void, 'this one holds 1 too'), (lambda a: Image.fromarray(a.astype(np.uint16)), 'largest value of this one is 1')])
+@pytest.mark.parametrize('which', [None, ['i2.png']])
+def test_masks_that_are_not_black_and_white_are_refused_by_name(tmp_path, paint, says, which):
+    "All of them, or one among those that are"
+    root = repaint(masked(tmp_path/'d'), lambda a: Image.fromarray(a*255))
+    repaint(root, lambda a: paint((a > 127).astype(np.uint8)), which)
+    with pytest.raises(refused, match=says) as e: mask_learner(root, binary=True)
+    assert 'i2.png' in str(e.value) if which else '.png' in str(e.value)
+
+@pytest.mark.parametrize('value,binary', [(0, False), (0, True), (255, True), (1, False)])
+def test_a_training_set_of_one_class_is_refused(tmp_path, value, binary):
+    root = repaint(masked(tmp_path/'d'), lambda a: Image.fromarray(np.full_like(a, value)))
+    (root/'valid.txt').write_text('i0')
+    repaint(root, lambda a: Image.fromarray(np.where(np.arange(40) < 20, 0, 255 if binary else 1).astype(np.uint8).repeat(40).reshape(40, 40)), ['i0.png'])
+    with pytest.raises(ValueError, match=f"training set hold class '{'obj' if value else 'bg'}' only: '{'bg' if value else 'obj'}' in none of them"): mask_learner(root, binary=binary)
+
+def test_index_masks_saved_as_jpeg_are_refused(tmp_path):
+    root = masked(tmp_path/'d')
+    for f in sorted((root/'labels').iterdir()):
+        Image.open(f).save(f.with_suffix('.jpg'), quality=50)
+        f.unlink()
+    with pytest.raises(ValueError, match="hold class 'bg' only.*JPEG"): mask_learner(root)
+
+def test_masks_painted_in_two_ways_are_refused(tmp_path):
+    root = repaint(masked(tmp_path/'d'), lambda a: Image.fromarray(a*255), [f'i{i}.png' for i in range(4)])
+    with pytest.raises(ValueError, match=r'some masks hold 0 and 255, such as .*i[0-3]\.png, and others 0 and 1, such as .*i[4-7]\.png'): mask_learner(root)
+    with pytest.raises(refused, match=r'i[4-7]\.png: with binary=True'): mask_learner(root, binary=True)
+    mask_learner(root, void=255)                                     # it was said what 255 is
+    mask_learner(repaint(masked(tmp_path/'e'), index_and_void))      # void beside both classes
+
+@pytest.mark.parametrize('paint,binary', [(lambda a: Image.fromarray(a.astype(np.uint16)), False), (lambda a: Image.fromarray(a.astype(np.uint16)*65535), True), (lambda a: Image.fromarray(a.astype(np.uint16)*255), True), (voc, False),
+                                          (lambda a: Image.fromarray(a*255).resize((80, 80), Image.Resampling.BICUBIC).resize((40, 40), Image.Resampling.BILINEAR), True), (lambda a: Image.fromarray(a*255).convert('RGBA'), True), (lambda a: Image.fromarray(a*250 + 2), True)])
+def test_masks_of_other_kinds_are_read(tmp_path, paint, binary):
+    root = repaint(masked(tmp_path/'d'), paint)
+    dls = mask_folder_dls(root, 32, 4, binary=binary)
+    check_segmentation(dls)
+    for f, m in zip(dls.train_ds.items, dls.train_ds.tls[1]): assert (np.asarray(m) == 1).sum() == 15*(20 - int(f.stem[1]))

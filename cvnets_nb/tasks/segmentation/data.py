@@ -582,6 +582,7 @@ class MaskSurvey(NamedTuple):
     "What a check of all masks found"
     faults:list # Of `(item, reason)`
     seen:list # For training and validation, the set of indices that occur
+    each:list # Of `(item, indices)`, the set of indices of each mask
 
 def _item_name(ds, i):
     "The file of a mask, or else of its item, or else its position"
@@ -602,15 +603,17 @@ def survey_masks(
             im = ds.tls[0][i]
             mask = ds.tls[1][i]
             return mask_fault(mask, im.size[::-1], len(codes), void),set(np.unique(mask).tolist())
-        except OSError as e: return str(e),set()
+        except OSError as e: return str(e).removeprefix(f'cannot read the mask {_item_name(ds, i)}: '),set()
     faults = []
     seen = []
+    each = []
     with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex:
         for ds in [dl.dataset for dl in dls.loaders[:2]]:
             found = list(ex.map(partial(check, ds), range(len(ds))))
             faults += [(_item_name(ds, i), why) for i,(why,_) in enumerate(found) if why]
+            each += [(_item_name(ds, i), vals) for i,(_,vals) in enumerate(found)]
             seen.append(set().union(*(vals for _,vals in found)))
-    return MaskSurvey(faults, seen)
+    return MaskSurvey(faults, seen, each)
 
 def check_masks(
     dls:DataLoaders, # With masks as targets
