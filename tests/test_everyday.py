@@ -666,3 +666,14 @@ def test_masks_of_other_kinds_are_read(tmp_path, paint, binary):
     dls = mask_folder_dls(root, 32, 4, binary=binary)
     check_segmentation(dls)
     for f, m in zip(dls.train_ds.items, dls.train_ds.tls[1]): assert (np.asarray(m) == 1).sum() == 15*(20 - int(f.stem[1]))
+
+def test_masks_of_another_size_are_named(tmp_path):
+    "One where it is the first, when the data are made; any, when the Learner is made"
+    root = masked(tmp_path/'d')
+    (root/'valid.txt').write_text('i6\ni7')
+    smaller = lambda a: Image.fromarray(a[:30])
+    repaint(root, smaller, ['i4.png'])
+    with pytest.raises(ValueError, match=r'i4\.png: the mask is 30x40 and its image 40x40'): mask_learner(root)
+    repaint(root, smaller, ['i0.png', 'i7.png'])
+    with pytest.raises(ValueError, match=r'i0\.png: the mask is 30x40 and its image 40x40; .*i4\.png: .*i7\.png: .*Save each mask at the size of its image') as e: mask_folder_dls(root, 32, 4)
+    assert 'check_masks' not in str(e.value)

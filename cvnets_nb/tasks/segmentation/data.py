@@ -27,9 +27,9 @@ from ...data.image import OpenImage, image_name, pil_image
 
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
-           'digit_scene', 'scene_items', 'SegCrop', 'SegRotate', 'Getter', 'as_getter', 'seg_dls', 'scenes',
-           'mask_folder', 'match_masks', 'mask_files', 'MaskOf', 'mask_folder_dls', 'mask_fault', 'MaskSurvey',
-           'survey_masks', 'check_masks', 'missing_classes']
+           'digit_scene', 'scene_items', 'DifferentSizes', 'SegCrop', 'SegRotate', 'Getter', 'as_getter', 'seg_dls',
+           'scenes', 'mask_folder', 'match_masks', 'mask_files', 'MaskOf', 'mask_folder_dls', 'mask_fault',
+           'MaskSurvey', 'survey_masks', 'check_masks', 'missing_classes']
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7615f249
 _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
@@ -246,6 +246,9 @@ def scene_items(
     return L([list(digit_scene(rng, digits, labels, as_size(size), most, part=part)) for _ in range(check_int('n', n))])
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #ed9b1db8
+class DifferentSizes(ValueError):
+    "An image and its mask do not lie on each other"
+
 class SegCrop(RandTransform):
     "A random part at a random scale for training, the whole for validation; the size follows a plan"
     split_idx = None
@@ -283,7 +286,8 @@ def _check_same_size(images):
     "Refuse an image and a mask that do not lie on each other"
     sizes = {f'{o.size[1]}x{o.size[0]}':None for o in images}
     if len(sizes) < 2: return
-    raise ValueError(f"image and mask have different sizes, {' and '.join(sizes)}; check_masks(dls) lists such files")
+    raise DifferentSizes(f"image and mask have different sizes, {' and '.join(sizes)}; "
+                         "save each mask at the size of its image (check_masks(dls) lists such files)")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #076868bb
 @patch
@@ -362,6 +366,12 @@ def as_getter(
     return Getter(f) if callable(f) and not known else f
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #26cdbabe
+def _named_sizes(dsets, e):
+    "The error `e` about the first pair with the names of all masks of another size than their image"
+    faults = _survey([dsets.train, dsets.valid], _size_fault).faults
+    named = '; '.join(f'{f}: {why}' for f,why in faults[:5]) + ('; ...' if len(faults) > 5 else '')
+    return ValueError(f"{named}. Save each mask at the size of its image") if named else e
+
 def seg_dls(
     items, # What `get_x` and `get_y` take, e.g. image files, or pairs of arrays
     codes, # Names of the classes by index
@@ -385,8 +395,10 @@ def seg_dls(
     images = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
     block = DataBlock((images, masks), get_x=as_getter(get_x), get_y=as_getter(get_y),
                       splitter=IndexSplitter(list(valid)), item_tfms=item_tfms, batch_tfms=batch_tfms)
-    return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)
+    try: return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)
+    except DifferentSizes as e: raise _named_sizes(block.datasets(items), e) from None
 
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #60183f2d
 def scenes(
     size=(64,96), # `(h, w)` of the scenes
     bs:int=16, # Batch size
@@ -557,6 +569,10 @@ def mask_folder_dls(
     return seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), binary=binary, path=path, **kwargs)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7c680547
+def _size_fault(a, size):
+    "How the size of a mask differs from that of its image, or None"
+    if a.shape != tuple(size): return f"the mask is {'x'.join(map(str, a.shape))} and its image {size[0]}x{size[1]}"
+
 def mask_fault(
     mask, # (h,w) indices
     size:tuple, # `(h, w)` of the image
@@ -565,7 +581,8 @@ def mask_fault(
 )->str: # Or None
     "What is wrong with a mask"
     a = np.asarray(mask)
-    if a.shape != tuple(size): return f"the mask is {'x'.join(map(str, a.shape))} and its image {size[0]}x{size[1]}"
+    other = _size_fault(a, size)
+    if other: return other
     vals = np.unique(a)
     unknown = vals[(vals >= n) & (vals != void)]
     if len(unknown):
@@ -592,28 +609,35 @@ def _item_name(ds, i):
     return f"{'validation' if getattr(ds, 'split_idx', 0) else 'training'} sample {i}"
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #2cfaef86
+def _check_pair(ds, i, fault):
+    "What is wrong with a mask, and its indices"
+    try:
+        im = ds.tls[0][i]
+        mask = ds.tls[1][i]
+        return fault(mask, im.size[::-1]),set(np.unique(mask).tolist())
+    except OSError as e: return str(e).removeprefix(f'cannot read the mask {_item_name(ds, i)}: '),set()
+
+def _survey(sets, fault, n_threads=8):
+    "Check all pairs of these data sets"
+    faults = []
+    seen = []
+    each = []
+    with ThreadPoolExecutor(n_threads) as ex:
+        for ds in sets:
+            found = list(ex.map(lambda i: _check_pair(ds, i, fault), range(len(ds))))
+            faults += [(_item_name(ds, i), why) for i,(why,_) in enumerate(found) if why]
+            each += [(_item_name(ds, i), vals) for i,(_,vals) in enumerate(found)]
+            seen.append(set().union(*(vals for _,vals in found)))
+    return MaskSurvey(faults, seen, each)
+
 def survey_masks(
     dls:DataLoaders, # With masks as targets
     n_threads:int=8 # Reading is mostly waiting for the disk
 )->MaskSurvey:
     "Check all masks, of training and validation"
     codes,void = codes_of(dls)
-    def check(ds, i):
-        try:
-            im = ds.tls[0][i]
-            mask = ds.tls[1][i]
-            return mask_fault(mask, im.size[::-1], len(codes), void),set(np.unique(mask).tolist())
-        except OSError as e: return str(e).removeprefix(f'cannot read the mask {_item_name(ds, i)}: '),set()
-    faults = []
-    seen = []
-    each = []
-    with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex:
-        for ds in [dl.dataset for dl in dls.loaders[:2]]:
-            found = list(ex.map(partial(check, ds), range(len(ds))))
-            faults += [(_item_name(ds, i), why) for i,(why,_) in enumerate(found) if why]
-            each += [(_item_name(ds, i), vals) for i,(_,vals) in enumerate(found)]
-            seen.append(set().union(*(vals for _,vals in found)))
-    return MaskSurvey(faults, seen, each)
+    fault = partial(mask_fault, n=len(codes), void=void)
+    return _survey([dl.dataset for dl in dls.loaders[:2]], fault, check_int('n_threads', n_threads))
 
 def check_masks(
     dls:DataLoaders, # With masks as targets
