@@ -8,7 +8,7 @@ from fastai.vision.all import *
 from fastai.callback import fp16
 import fastai.interpret, fastai.learner
 from cvnets_nb.all import *
-from cvnets_nb.cli import cvnets_train
+from cvnets_nb.cli import cvnets_train, run_data, settings
 from cvnets_nb.tasks.segmentation.data import OpenMaskIndices
 from cvnets_nb.tasks.segmentation.loss import PixelLoss
 from cvnets_nb.recipes import get_recipe
@@ -677,3 +677,24 @@ def test_masks_of_another_size_are_named(tmp_path):
     repaint(root, smaller, ['i0.png', 'i7.png'])
     with pytest.raises(ValueError, match=r'i0\.png: the mask is 30x40 and its image 40x40; .*i4\.png: .*i7\.png: .*Save each mask at the size of its image') as e: mask_folder_dls(root, 32, 4)
     assert 'check_masks' not in str(e.value)
+
+def test_the_command_is_told_what_void_is(tmp_path, capsys):
+    "A class that is nowhere beside void 255; its messages are in the command's words"
+    root = repaint(masked(tmp_path/'d', codes=('bg', 'obj', 'rare')), index_and_void)
+    argv = [*quick, '--arch', 'deeplabv3_mobilenetv1_025', '--data', str(root), '--out', str(tmp_path/'run')]
+    def refusal(*more):
+        with pytest.raises(SystemExit): cvnets_train([*argv, *more])
+        err = capsys.readouterr().err
+        assert not re.search(r'\w=|\(', err), 'Python'
+        return err
+    assert 'if 255 is void, say --void 255' in refusal() and 'say --binary;' in refusal()
+    assert '--binary is for masks of two classes' in refusal('--binary')
+    assert "void 'sky' is no class of bg, obj, rare" in refusal('--void', 'sky')
+    cvnets_train([*argv, '--void', '255'])
+    run = json.loads((tmp_path/'run'/'run.json').read_text())
+    assert run['args']['void'] == 255 and np.isfinite(run['miou'])
+    for given, index in ((0, 0), ('rare', 2)): assert codes_of(run_data(settings(dict(data=str(root), void=given, size=32, bs=4, workers=0))))[1] == index
+    repaint(root, lambda a: Image.fromarray(np.minimum(a, 100)), ['i1.png'])
+    assert 'it has class 100' in refusal('--void', '255', '--out', str(tmp_path/'other'))
+    with pytest.raises(SystemExit): cvnets_train([*quick, '--data', str(collection(tmp_path/'c', 'a', 'b')), '--void', '255', '--out', str(tmp_path/'c_run')])
+    assert '--void does not apply to classification' in capsys.readouterr().err

@@ -555,6 +555,7 @@ def mask_folder_dls(
     valid_pct:float=0.2, # Share of the images held out, where there is no `valid.txt`
     seed:int=42, # Of the random choice
     binary:bool=False, # Are the masks black and white, for two classes?
+    void=None, # Name or index of void; None takes the class with a name such as 'Void', else 255
     **kwargs # Of `seg_dls`
 )->DataLoaders:
     "Images and masks of a folder as `DataLoaders`"
@@ -566,7 +567,8 @@ def mask_folder_dls(
     if not codes.is_file():
         raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
     valid = _validation(path, list(files), valid_pct, seed)
-    return seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), binary=binary, path=path, **kwargs)
+    return seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), void=void, binary=binary,
+                   path=path, **kwargs)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7c680547
 def _size_fault(a, size):

@@ -402,7 +402,7 @@ class Segmentation(MakesSegmenters, Task):
     name:ClassVar[str] = 'segmentation'
     score:ClassVar[str] = 'miou'
     learner_cls:ClassVar[type] = SegLearner
-    folder_options:ClassVar[tuple] = ('binary',)
+    folder_options:ClassVar[tuple] = ('binary','void')
 
     @classmethod
     def of(cls, dls):
