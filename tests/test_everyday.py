@@ -668,15 +668,20 @@ def test_masks_of_other_kinds_are_read(tmp_path, paint, binary):
     for f, m in zip(dls.train_ds.items, dls.train_ds.tls[1]): assert (np.asarray(m) == 1).sum() == 15*(20 - int(f.stem[1]))
 
 def test_masks_of_another_size_are_named(tmp_path):
-    "One where it is the first, when the data are made; any, when the Learner is made"
+    "When the data of a folder are made; of other data, the first then, and any when the Learner is made"
     root = masked(tmp_path/'d')
     (root/'valid.txt').write_text('i6\ni7')
     smaller = lambda a: Image.fromarray(a[:30])
+    says = r'i{}\.png: the mask is 30x40 and its image 40x40'
+    others = lambda **kw: seg_dls(get_image_files(root/'images').sorted(), ['bg', 'obj'], [6, 7], 32, 4, get_y=lambda f: root/'labels'/f.name, num_workers=0, **kw)
     repaint(root, smaller, ['i4.png'])
-    with pytest.raises(ValueError, match=r'i4\.png: the mask is 30x40 and its image 40x40'): mask_learner(root)
+    with pytest.raises(ValueError, match=says.format(4)): mask_folder_dls(root, 32, 4)
+    with pytest.raises(ValueError, match=says.format(4)): set_learner(others(), nn.Conv2d(3, 2, 1))
+    with pytest.raises(ValueError, match=says.format(4)): set_learner(mask_folder_dls(root, 32, 4, item_tfms=Resize(32)), nn.Conv2d(3, 2, 1))
     repaint(root, smaller, ['i0.png', 'i7.png'])
-    with pytest.raises(ValueError, match=r'i0\.png: the mask is 30x40 and its image 40x40; .*i4\.png: .*i7\.png: .*Save each mask at the size of its image') as e: mask_folder_dls(root, 32, 4)
-    assert 'check_masks' not in str(e.value)
+    for make in (others, lambda: mask_folder_dls(root, 32, 4)):
+        with pytest.raises(ValueError, match=f'{says.format(0)}; .*{says.format(4)}; .*{says.format(7)}. Save each mask at the size of its image') as e: make()
+        assert 'check_masks' not in str(e.value)
 
 def test_the_command_is_told_what_void_is(tmp_path, capsys):
     "A class that is nowhere beside void 255; its messages are in the command's words"

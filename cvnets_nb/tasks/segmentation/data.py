@@ -60,7 +60,7 @@ def void_index(
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #f1ed5c4e
 def _grey_fault(a, lossy):
     "What shows that grey values are not those of black and white, or None"
-    share = np.bincount(a.ravel(), minlength=256)/max(1, a.size)
+    share = np.array(Image.fromarray(a.astype(np.uint8)).histogram())/max(1, a.size)
     vals = np.flatnonzero(share)
     grey = share[50:206].sum()
     if grey > .25: return f"{grey:.0%} of this one is grey"
@@ -99,11 +99,11 @@ def _array_indices(a):
 
 def _binary_indices(im):
     "The indices of an image in black and white"
-    if _in_colours(im):
-        palette = 'leave binary=True out, since the indices of its palette are the classes'
-        remedy = palette if im.mode == 'P' else "convert each colour to the index of its class, and leave binary=True out"
-        raise ValueError(f"it holds colours, and with binary=True a mask is black and white; {remedy}")
-    return _black_and_white(np.asarray(im.convert('L')), im.format in ('JPEG','WEBP'))
+    if not _in_colours(im): return _black_and_white(np.asarray(im.convert('L')), im.format in ('JPEG','WEBP'))
+    remedy = 'leave binary=True out'
+    if im.mode == 'P': remedy += ', since the indices of its palette are the classes'
+    else: remedy = f'convert each colour to the index of its class, and {remedy}'
+    raise ValueError(f"it holds colours, and with binary=True a mask is black and white; {remedy}")
 
 def _deep_indices(im, binary):
     "The indices of an image of 16 bits"
@@ -366,11 +366,16 @@ def as_getter(
     return Getter(f) if callable(f) and not known else f
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #26cdbabe
-def _named_sizes(dsets, e):
-    "The error `e` about the first pair with the names of all masks of another size than their image"
-    faults = _survey([dsets.train, dsets.valid], _size_fault).faults
+def _size_fault(mask, size):
+    "How the size of a mask differs from that of its image, or None"
+    if mask.shape == tuple(size): return None
+    return f"the mask is {'x'.join(map(str, mask.shape))} and its image {size[0]}x{size[1]}"
+
+def _check_sizes(faults):
+    "Refuse masks of another size than their images"
+    if not faults: return
     named = '; '.join(f'{f}: {why}' for f,why in faults[:5]) + ('; ...' if len(faults) > 5 else '')
-    return ValueError(f"{named}. Save each mask at the size of its image") if named else e
+    raise ValueError(f"{named}. Save each mask at the size of its image")
 
 def seg_dls(
     items, # What `get_x` and `get_y` take, e.g. image files, or pairs of arrays
@@ -396,7 +401,10 @@ def seg_dls(
     block = DataBlock((images, masks), get_x=as_getter(get_x), get_y=as_getter(get_y),
                       splitter=IndexSplitter(list(valid)), item_tfms=item_tfms, batch_tfms=batch_tfms)
     try: return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)
-    except DifferentSizes as e: raise _named_sizes(block.datasets(items), e) from None
+    except DifferentSizes:
+        dsets = block.datasets(items)
+        _check_sizes(_survey([dsets.train, dsets.valid], _size_fault).faults)
+        raise
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #60183f2d
 def scenes(
@@ -548,6 +556,17 @@ def _validation(path, files, valid_pct, seed):
     if not len(valid): raise ValueError(f"valid_pct={valid_pct} of {len(files)} images leaves none for validation")
     return valid
 
+def _header_fault(pair):
+    "How the sizes of the files of an image and its mask differ, or None"
+    try:
+        with Image.open(pair[0]) as im, Image.open(pair[1]) as mask: return _size_fault(mask, im.shape)
+    except (OSError,Image.DecompressionBombError): return None       # the check of all masks says that it cannot be read
+
+def _size_faults(files):
+    "The masks whose files have another size than those of their images, read from the headers"
+    with ThreadPoolExecutor(8) as ex: found = list(ex.map(_header_fault, files.items()))
+    return [(m, why) for m,why in zip(files.values(), found) if why]
+
 def mask_folder_dls(
     path, # A folder with `images/`, `labels/` (or `masks/`), `codes.txt` and perhaps `valid.txt`
     size=224, # An int or `(h, w)`
@@ -567,14 +586,11 @@ def mask_folder_dls(
     if not codes.is_file():
         raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
     valid = _validation(path, list(files), valid_pct, seed)
+    if kwargs.get('item_tfms') is None: _check_sizes(_size_faults(files))         # others may take any size
     return seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), void=void, binary=binary,
                    path=path, **kwargs)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7c680547
-def _size_fault(a, size):
-    "How the size of a mask differs from that of its image, or None"
-    if a.shape != tuple(size): return f"the mask is {'x'.join(map(str, a.shape))} and its image {size[0]}x{size[1]}"
-
 def mask_fault(
     mask, # (h,w) indices
     size:tuple, # `(h, w)` of the image
