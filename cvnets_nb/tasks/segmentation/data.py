@@ -451,7 +451,7 @@ def _add_pairs(found, images, masks, in_place):
         fit = masks.get(key, [])
         todo = [f for f in files if f not in found]
         if not fit or not todo: continue
-        if len(fit) > 1: raise ValueError(f"{_and(fit)} are both named as the mask of {todo[0]}; keep one of them")
+        if len(fit) > 1: raise ValueError(f"{_and(fit)} are named as masks of {todo[0]}; keep one of them")
         if len(files) > 1 and not in_place:
             raise ValueError(f"{_and(files)} have the same name, and {fit[0]} could be the mask of either; "
                              "put the masks in the same sub-folders as the images")
@@ -538,7 +538,8 @@ def _listed(file, images, files):
     places = {nm:_named(nm, images, forms) for nm in _lines(file)}
     unknown = [nm for nm,ids in places.items() if not ids]
     if unknown:
-        raise ValueError(f"{file} names {len(unknown)} that are not in {images}: {', '.join(unknown[:5])}; "
+        more = ', ...' if len(unknown) > 5 else ''
+        raise ValueError(f"{file} names what is not in {images}: {', '.join(unknown[:5])}{more}; "
                          "it holds the name of an image on each line")
     for nm,ids in places.items():
         if len(ids) > 1: raise ValueError(f"{file}: {nm} could be {_and([files[i] for i in ids])}; add the sub-folder")

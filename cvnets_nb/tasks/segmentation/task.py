@@ -350,7 +350,8 @@ def _warn_missing(codes, void, train, valid):
     "Warn of the classes that cannot be learned, and of those that mean IoU will not count"
     unseen = missing_classes(codes, train, void)
     missing = missing_classes(codes, valid, void)
-    if unseen: warn(f"{_names(unseen)} in no mask of the training set: the model does not learn what it never sees")
+    it = 'it' if len(unseen) == 1 else 'them'
+    if unseen: warn(f"{_names(unseen)} in no mask of the training set: the model cannot learn {it}")
     if not missing: return
     counted = len(codes) - (void < len(codes)) - len(missing)
     warn(f"{_names(missing)} in no mask of the validation set: mean IoU will be over {counted} classes")
