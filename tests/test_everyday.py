@@ -521,3 +521,34 @@ def test_messages_of_the_command_name_options(tmp_path, capsys):
         with pytest.raises(SystemExit): cvnets_train(['--data', str(d), '--arch', 'mobilenetv1_025', '--out', str(tmp_path/'run'), *argv])
         err = capsys.readouterr().err
         assert says in err and not_ not in err
+
+# --- what a tester broke: folders
+@pytest.mark.parametrize('folders', ['train_data/a train_data/b test_data/a test_data/b test_data/unknown', 'set1/a set1/b set2/a set2/b set2/c',
+                                     'train_data/a train_data/b test_data', '1_valid/a 1_valid/b 2_train/a 2_train/b 3_test/a'])
+def test_splits_that_are_not_quite_alike_are_no_classes(tmp_path, folders):
+    collection(tmp_path, *folders.split(), n=2)
+    (tmp_path/'set2'/'empty').mkdir(parents=True)
+    with pytest.raises(ValueError, match='splits') as e: folder_dls(tmp_path, size=32)
+    if '_train' in folders: assert "train='2_train', valid='1_valid'" in str(e.value) or "train='2_train', valid='3_test'" in str(e.value)
+    assert folder_dls(tmp_path, size=32, bs=2, num_workers=0, train='.').c == len({f.split('/')[0] for f in folders.split()})
+
+def test_the_refusal_names_the_splits_the_right_way_round(tmp_path):
+    collection(tmp_path, *(f'{s}_set/{c}' for s in ('test', 'train') for c in 'ab'), n=2)
+    with pytest.raises(ValueError, match="train='train_set', valid='test_set'"): folder_dls(tmp_path, size=32)
+
+def test_runs_in_a_folder_of_their_own_are_no_class(tmp_path, capsys):
+    d = collection(tmp_path/'d', 'cat', 'dog', n=6)
+    for out in ('runs/a', 'runs/b', 'cat/run'): cvnets_train([*quick, '--data', str(d), '--out', str(d/out)])
+    assert capsys.readouterr().out.count('10 images of 2 classes to train on') == 3
+    assert folder_dls(d, size=32, bs=4, num_workers=0).vocab == ['cat', 'dog']
+
+def test_a_test_loader_without_paths_or_items(photos):
+    dls = folder_dls(photos, size=32, bs=8, num_workers=0)
+    for learn_dls in (dls, set_learner(dls, small_net(3), recipe='small_data', pretrained=False).dls):
+        with pytest.raises(ValueError, match='this Image has no path, and the label'): learn_dls.test_dl([photo(1)], with_labels=True).one_batch()
+        with pytest.raises(ValueError, match='there are no items'): learn_dls.test_dl([])
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
+def test_floats_of_any_width_are_images(dtype):
+    a = torch.tensor(np.asarray(photo(2)) > 127).to(dtype)
+    assert np.array_equal(np.asarray(open_image(a)), (a*255).to(torch.uint8).numpy())

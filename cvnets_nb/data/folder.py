@@ -4,21 +4,22 @@
 
 # %% ../../nbs/24_data.folder.ipynb #1326cf3b
 from __future__ import annotations
-import os
+import os, re
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 from fastcore.foundation import L
 from fasttransform import Transform
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import IndexSplitter, IntToFloatTensor, get_image_files
+from fastai.data.transforms import IndexSplitter, IntToFloatTensor, get_image_files, image_extensions
 from fastai.vision.augment import FlipItem, RandomResizedCrop
 from ..core import as_size, check_int, warn
 from .digits import split_by_class
 from .image import OpenImage, check_images, open_image
 
 # %% auto #0
-__all__ = ['train_names', 'valid_names', 'Splits', 'folder_splits', 'FolderClass', 'folder_dls']
+__all__ = ['train_names', 'valid_names', 'Splits', 'folder_splits', 'FolderClass', 'FolderLoaders', 'folder_dls']
 
 # %% ../../nbs/24_data.folder.ipynb #26982e15
 train_names = 'train','training','trn'
@@ -34,22 +35,68 @@ class Splits(NamedTuple):
         left = ', '.join(f'{o.name}/' for o in self.left)
         return f"{self.train.name}/ to train, {valid}" + (f"; {left} not used" if left else '')
 
+def _folders(d):
+    "The sub-folders of `d` that may be classes, sorted"
+    return sorted(o for o in d.iterdir() if _may_hold(o) and not _is_runs(o))
+
+def _may_hold(o): return o.is_dir() and not o.name.startswith('.')
 def _is_run(d): return (d/'run.json').is_file()         # a run of our command, with its plots
 
-def _folders(d):
-    "The sub-folders of `d`, sorted"
-    return sorted(o for o in d.iterdir() if o.is_dir() and not o.name.startswith('.') and not _is_run(o))
+def _is_runs(d):
+    "Is this folder a run of our command, or does it hold such runs and no image?"
+    if _is_run(d): return True
+    inside = False
+    for o in d.iterdir():
+        if o.suffix.lower() in image_extensions: return False
+        if not _may_hold(o): continue
+        if not _is_runs(o): return False
+        inside = True
+    return inside
 
 def _first(names, subs): return next((subs[nm] for nm in names if nm in subs), None)
 def _names(folders): return ', '.join(o.name for o in folders) or 'no folder'
 
+
+# %% ../../nbs/24_data.folder.ipynb #92a20654
+def _says(o, names):
+    "Does the name of a folder contain one of these words, as `train_data` and `TestSet` do?"
+    words = re.findall('[a-z]+', re.sub('([a-z])([A-Z])', r'\1 \2', o.name).lower())
+    return any(re.sub('(set|data|images)$', '', w) in names for w in words)
+
+def _as_split(o):
+    "Training before validation; the others between them"
+    if _says(o, train_names): return 0
+    return 2 if _says(o, valid_names) else 1
+
+def _alike(a, b):
+    "Do two lists of sub-folders have more than half of the shorter in common?"
+    return 2*len(set(a) & set(b)) > min(len(a), len(b))
+
+def _holds_image(d): return any(f.suffix.lower() in image_extensions for f in d.rglob('*'))
+
+def _same_folders(found):
+    "Those of the folders that hold the same sub-folders, and the names of these"
+    inner = {o:[s.name for s in _folders(o) if any(s.iterdir())] for o in found}
+    deep = [o for o in found if inner[o]]
+    pair = next((p for p in combinations(deep, 2) if _alike(*(inner[o] for o in p))), None)
+    if pair is None: return [],[]
+    alike = [o for o in deep if any(_alike(inner[o], inner[p]) for p in pair)]
+    return alike,[nm for nm in inner[pair[0]] if nm in inner[pair[1]]]
+
 def _refuse_splits(path, found):
     "Folders that hold the same sub-folders are not classes"
-    inner = {o:[s.name for s in _folders(o)] for o in found}
-    subs = list(inner.values())
-    if len(found) > 1 and subs[0] and all(set(s) == set(subs[0]) for s in subs): raise ValueError(
-        f"{_names(found[:3])} in {path} all hold the same folders ({', '.join(subs[0][:3])}), "
-        f"as splits do and classes do not: say which is which, train={found[0].name!r}, valid={found[1].name!r}; "
+    alike,shared = _same_folders(found)
+    classes = [o for o in found if o not in alike and _holds_image(o)]
+    train = next((o for o in found if _says(o, train_names) and _folders(o)), None)
+    other = next((o for o in found if _says(o, valid_names)), None)
+    if not alike and train and other: raise ValueError(
+        f"{train.name} and {other.name} in {path} are named as splits, and {other.name} lacks the class folders of "
+        f"{train.name}: say train={train.name!r} to train on that alone; if they are the classes, say train='.'")
+    if not alike or len(alike) <= len(classes): return          # classes, of which a few have parts
+    alike = sorted(alike, key=_as_split)
+    raise ValueError(
+        f"{_names(alike[:3])} in {path} hold the same folders ({', '.join(shared[:3])}), "
+        f"as splits do and classes do not: say which is which, train={alike[0].name!r}, valid={alike[-1].name!r}; "
         "if they are the classes, say train='.'")
 
 # %% ../../nbs/24_data.folder.ipynb #e0db22c0
@@ -97,6 +144,12 @@ def folder_splits(
 # %% ../../nbs/24_data.folder.ipynb #d506decb
 def _class_of(f, root): return f.relative_to(root).parts[0]
 
+def _without_runs(files, root):
+    "The files that lie in no run of our command"
+    def in_run(d): return d != root and (_is_run(d) or in_run(d.parent))
+    runs = {d for d in {f.parent for f in files} if in_run(d)}
+    return files.filter(lambda f: f.parent not in runs)
+
 def _one_class(root, name):
     "The error for a folder that holds one class"
     inner = _folders(root/name)
@@ -106,8 +159,7 @@ def _one_class(root, name):
 
 def _scan(root):
     "The image files under `root`, sorted, and the class of each"
-    runs = {o.name for o in root.iterdir() if _is_run(o)}
-    files = get_image_files(root).sorted().filter(lambda f: _class_of(f, root) not in runs)
+    files = _without_runs(get_image_files(root).sorted(), root)
     if not files: raise ValueError(f"no images in {root}; it should hold one folder of images for each class")
     loose = [f for f in files if f.parent==root]
     if loose: raise ValueError(f"{loose[0]} lies in no class folder ({len(loose)} such images); "
@@ -158,7 +210,7 @@ def _class_split(splits, valid_pct, seed, verify=False, skip=False):
 # %% ../../nbs/24_data.folder.ipynb #0ce92ce1
 class FolderClass(Transform):
     "The class of a file: its class folder; outside the collection, the nearest folder with the name of a class"
-    input_types = str, Path
+    input_types = OpenImage.input_types
     def __init__(self,
         roots, # Folders that hold the class folders
         names # Of all classes
@@ -167,6 +219,9 @@ class FolderClass(Transform):
         self.roots = [Path(os.path.abspath(r)) for r in roots]
         self.names = frozenset(names)
     def encodes(self, f)->str:
+        if not isinstance(f, (str,Path)): raise ValueError(
+            f"this {type(f).__name__} has no path, and the label of an image is the name of its folder: "
+            "give paths, or leave with_labels=True out")
         f = Path(os.path.abspath(f))
         own = next((_class_of(f, r) for r in self.roots if f.is_relative_to(r) and f.parent != r), None)
         name = own or next((o.name for o in f.parents if o.name in self.names), f.parent.name)
@@ -174,6 +229,18 @@ class FolderClass(Transform):
             f"{f} is of class {name!r}, which the training did not have; "
             f"its classes are {', '.join(sorted(self.names))}")
         return name
+
+# %% ../../nbs/24_data.folder.ipynb #4d086b4f
+class FolderLoaders(DataLoaders):
+    "`DataLoaders` whose test loader refuses an empty list"
+    def test_dl(self,
+        test_items, # Paths, or whatever else `OpenImage` takes
+        **kwargs # As in fastai's `test_dl`
+    ):
+        "A loader of other images"
+        if not len(test_items):
+            raise ValueError("there are no items to make a test loader of; check the folder they should come from")
+        return super().test_dl(test_items, **kwargs)
 
 # %% ../../nbs/24_data.folder.ipynb #b269b5ed
 def folder_dls(
@@ -201,4 +268,5 @@ def folder_dls(
                       item_tfms=item_tfms, batch_tfms=batch_tfms)
     kw = {}
     if len(files)-len(valid) < check_int('bs', bs): kw = dict(drop_last=False)    # fastai would drop the only batch
-    return block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=Path(path), **kw)
+    dls = block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=Path(path), **kw)
+    return FolderLoaders(*dls.loaders, path=dls.path, device=dls.device)
