@@ -552,3 +552,37 @@ def test_a_test_loader_without_paths_or_items(photos):
 def test_floats_of_any_width_are_images(dtype):
     a = torch.tensor(np.asarray(photo(2)) > 127).to(dtype)
     assert np.array_equal(np.asarray(open_image(a)), (a*255).to(torch.uint8).numpy())
+
+# --- what a tester broke: models and loaders
+def test_a_dynamic_transformer_gets_sizes_in_steps_of_its_patch():
+    pytest.importorskip('timm')
+    kw = dict(embed_dim=12, depth=1, num_heads=1, dynamic_img_size=True)
+    for arch, size, step in (('timm/vit_tiny_patch16_224', 96, 16), ('timm/vit_small_patch14_dinov2', 112, 14)):
+        dls = digits(size, bs=32, n=80)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            learn = set_learner(dls, arch, **kw)
+        assert learn.dls.train.sampler == MScVBS(size, 32, divisor=step) and len(learn.dls.train.sampler.pairs) > 2
+        quiet(learn.fit, 1)
+        with pytest.raises(ValueError, match=rf'the sizes of MScVBS\({size}, 32, divisor={step}\)') as e: set_learner(dls, arch, MScVBS(size, 32), **kw)
+        assert 'dynamic_img_size' not in str(e.value)
+    with pytest.raises(ValueError, match='multiples of 16, and the data have 100x100: give them such a size, 96x96$'): set_learner(digits(100, bs=32, n=80), 'timm/vit_tiny_patch16_224', **kw)
+
+def test_fastais_own_loader_is_fitted_without_set():
+    dls = digits(32, bs=32, n=100)
+    for recipe in (None, 'resnet_advanced'):
+        learn = set_learner(dls, small_net(), sampler=False, recipe=recipe)
+        quiet(learn.fit, 1)
+        assert not hasattr(learn, 'set') and type(learn.dls.train).__name__ == 'TfmdDL'
+    for kw in (dict(set=SET()), dict(cbs=SET()), dict(set=InfoBatch())):
+        with pytest.raises(ValueError, match='sampler=False leaves fastai.s loader, which has none: leave sampler=False out'): set_learner(dls, small_net(), sampler=False, **kw)
+    learn = set_learner(dls, small_net(), sampler=False, set=SelectiveBackprop())          # chooses within a batch
+    quiet(learn.fit, 1)
+    assert hasattr(set_learner(dls.with_plan(MScVBS(32, 32)), small_net(), sampler=False), 'set')
+
+@pytest.mark.parametrize('kw', [{}, dict(sampler=False), dict(recipe='small_data'), dict(set=False)])
+def test_lazy_layers_train(kw):
+    net = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(10))
+    learn = set_learner(digits(32, bs=32, n=100), net, **kw)
+    quiet(learn.fit, 1)
+    assert np.isfinite(learn.recorder.values[-1]).all() and learn.cost.totals['flops'] > 0
