@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
-           'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic', 'sized_for',
-           'in_larger_steps', 'regrown', 'GrowWithFit', 'recipe_model', 'make_learner', 'constructed', 'learner_cbs',
-           'is_lazy', 'chosen_by', 'finished', 'set_learner']
+           'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic',
+           'in_larger_steps', 'sized_for', 'regrown', 'GrowWithFit', 'recipe_model', 'make_learner', 'constructed',
+           'learner_cbs', 'is_lazy', 'chosen_by', 'finished', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
 import inspect, torch
@@ -217,29 +217,7 @@ def _dynamic(model):
     return ", or dynamic_img_size=True for many" if can and not is_dynamic(model) else ''
 
 
-# %% ../nbs/70_learner.ipynb #d3106fb1
-def sized_for(
-    dls:DataLoaders, # With a plan
-    model:nn.Module, # To train on it
-    chosen:bool=False # Was the plan asked for?
-)->DataLoaders: # `dls` itself where `model` takes all of its sizes
-    "`dls` with a plan that `model` can follow"
-    s = dls.train.sampler
-    base = tuple(s.base)
-    if not takes(model, base):
-        _check_own_size(model, base)
-        return dls                  # the size is not the reason; the training will show it
-    bad = not_taken(model, sorted({tuple(p[:2]) for p in s.pairs} - {base}))
-    if not bad: return dls
-    stepped = in_larger_steps(s, model)
-    why = f"this {type(model).__name__} takes images of {_by(base)}, and not of {_by(bad[0])}"
-    if stepped is None: fits = f"one size, SScFBS({_hw(s)}, {s.bs}){_dynamic(model)}"
-    else: fits = f"the sizes of {_steps_text(stepped)}"
-    instead = stepped or SScFBS(base, s.bs)
-    if chosen: raise OneSize(f"{why}: {fits}; the plan has {', '.join(_by(p[:2]) for p in s.pairs)}", instead)
-    if stepped is None: warn(f"{why}: {fits}; set_learner takes the first")
-    return dls.with_plan(instead)
-
+# %% ../nbs/70_learner.ipynb #22fc81b3
 def in_larger_steps(
     s, # A sampler
     model:nn.Module # That does not take all of its sizes
@@ -262,6 +240,29 @@ def _steps_text(s):
     "A multi-scale sampler as it is typed"
     if isinstance(s, Growing): s = s.sampler
     return f"{type(s).__name__}({_hw(s)}, {s.bs}, divisor={s.divisor})"
+
+# %% ../nbs/70_learner.ipynb #d3106fb1
+def sized_for(
+    dls:DataLoaders, # With a plan
+    model:nn.Module, # To train on it
+    chosen:bool=False # Was the plan asked for?
+)->DataLoaders: # `dls` itself where `model` takes all of its sizes
+    "`dls` with a plan that `model` can follow"
+    s = dls.train.sampler
+    base = tuple(s.base)
+    if not takes(model, base):
+        _check_own_size(model, base)
+        return dls                  # the size is not the reason; the training will show it
+    bad = not_taken(model, sorted({tuple(p[:2]) for p in s.pairs} - {base}))
+    if not bad: return dls
+    stepped = in_larger_steps(s, model)
+    why = f"this {type(model).__name__} takes images of {_by(base)}, and not of {_by(bad[0])}"
+    if stepped is None: fits = f"one size, SScFBS({_hw(s)}, {s.bs}){_dynamic(model)}"
+    else: fits = f"the sizes of {_steps_text(stepped)}"
+    instead = stepped or SScFBS(base, s.bs)
+    if chosen: raise OneSize(f"{why}: {fits}; the plan has {', '.join(_by(p[:2]) for p in s.pairs)}", instead)
+    if stepped is None: warn(f"{why}: {fits}; set_learner takes the first")
+    return dls.with_plan(instead)
 
 def _check_own_size(model, base):
     "Refuse data of another size than that of the model, where it takes its own"
