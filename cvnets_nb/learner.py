@@ -6,7 +6,7 @@
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
            'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic',
            'in_larger_steps', 'sized_for', 'regrown', 'GrowWithFit', 'recipe_model', 'make_learner', 'constructed',
-           'learner_cbs', 'is_lazy', 'chosen_by', 'finished', 'set_learner']
+           'is_lazy', 'chosen_by', 'learner_cbs', 'finished', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
 import inspect, torch
@@ -164,7 +164,7 @@ def is_augmentation(
     "Does this transform change an image at random, or its size?"
     return isinstance(t, (RandTransform,CropPad,AlbumentationsTfm)) or size_of(t) is not None
 
-# %% ../nbs/70_learner.ipynb #0e16dc45
+# %% ../nbs/70_learner.ipynb #18fce822
 class OneSize(ValueError):
     "A plan whose sizes the model does not take"
     def __init__(self,
@@ -195,6 +195,7 @@ def takes(
     "Does `model` take images of this size?"
     return not not_taken(model, [size])
 
+# %% ../nbs/70_learner.ipynb #0e16dc45
 def patch_of(
     model:nn.Module # Any model
 )->int: # Pixels; 1 for a model without patches
@@ -357,24 +358,7 @@ def constructed(
     if pretrained: own.freeze()
     return own
 
-# %% ../nbs/70_learner.ipynb #777d230f
-def learner_cbs(
-    dls:DataLoaders, # The data to train on
-    set, # As in `set_learner`
-    recipe, # A `Recipe` or None
-    speed:bool, # With the speed settings?
-    cbs, # The user's
-    arch=None # As in `set_learner`
-)->list: # Oldest first; of two of a kind the newer
-    "The callbacks of a Learner"
-    own = [OnePerKind(), GrowWithFit()]
-    if speed: own += [cb for cb in speed_cbs(dls.device) if not (is_lazy(arch) and isinstance(cb, ChannelsLast))]
-    own += [*chosen_by(set, cbs, recipe, has_plan(dls.train)), CostLedger()]
-    if recipe: own += recipe_cbs(recipe)
-    every = own + list(cbs)
-    old = superseded(every)
-    return [cb for cb in every if not any(cb is o for o in old)]
-
+# %% ../nbs/70_learner.ipynb #db94e3fd
 def is_lazy(
     arch # As in `set_learner`
 )->bool:
@@ -406,6 +390,23 @@ def _check_needs_no_plan(given):
             f"{type(cb).__name__} chooses the samples of a plan, and sampler=False leaves fastai's loader, which has "
             f"none: leave sampler=False out, or leave out the {type(cb).__name__}")
 
+# %% ../nbs/70_learner.ipynb #777d230f
+def learner_cbs(
+    dls:DataLoaders, # The data to train on
+    set, # As in `set_learner`
+    recipe, # A `Recipe` or None
+    speed:bool, # With the speed settings?
+    cbs, # The user's
+    arch=None # As in `set_learner`
+)->list: # Oldest first; of two of a kind the newer
+    "The callbacks of a Learner"
+    own = [OnePerKind(), GrowWithFit()]
+    if speed: own += [cb for cb in speed_cbs(dls.device) if not (is_lazy(arch) and isinstance(cb, ChannelsLast))]
+    own += [*chosen_by(set, cbs, recipe, has_plan(dls.train)), CostLedger()]
+    if recipe: own += recipe_cbs(recipe)
+    every = own + list(cbs)
+    old = superseded(every)
+    return [cb for cb in every if not any(cb is o for o in old)]
 
 # %% ../nbs/70_learner.ipynb #de51521a
 def finished(

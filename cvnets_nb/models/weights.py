@@ -352,8 +352,10 @@ def without_wrapper(
     have:dict # A checkpoint's tensors
 )->dict: # The same tensors
     "`have` without the prefix that `DistributedDataParallel`, `torch.compile` or a training loop puts before each name"
-    for prefix in ('module.','_orig_mod.','model.')*2:
-        if have and all(k.startswith(prefix) for k in have) and not any(k.startswith(prefix) for k in model.state_dict()):
+    own = list(model.state_dict())
+    for prefix in ('module.','_orig_mod.','model.')*2:             # one may stand inside another
+        wrapped = have and all(k.startswith(prefix) for k in have)
+        if wrapped and not any(k.startswith(prefix) for k in own):
             have = {k.removeprefix(prefix):v for k,v in have.items()}
     return have
 
