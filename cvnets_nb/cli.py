@@ -89,8 +89,8 @@ def settings(
     return own
 
 # %% ../nbs/82_cli.ipynb #d5108697
-_about = ("Train a classifier or a segmenter of images with multi-scale variable batches and Sample Efficient "
-          "Training, and see what that saved. Without --data it trains on scikit-learn's handwritten digits.")
+_about = ("Train a model of images, for classes, labels, values or masks, with multi-scale variable batches and Sample "
+          "Efficient Training, and see what that saved. Without --data it trains on scikit-learn's handwritten digits.")
 
 def _default_text(name):
     "The default of an option as the help prints it"
@@ -110,7 +110,7 @@ def make_parser()->Parser:
     def add(name, text, **kw): p.add_argument('--'+name, help=text + _default_text(name), **kw)
     def flag(name, text): add(name, text, action='store_true')
     add('data', "folder with a folder of images for each class, or with train/ and valid/ (or Training/ and Testing/, "
-        "...) of such; or with images/, labels/ and codes.txt", type=folder,
+        "...) of such; or with images/, labels/ and codes.txt; or with images and labels.csv", type=folder,
         metavar='PATH')
     add('task', "what the targets are, one of list_tasks(); read from the layout of --data by default", metavar='NAME')
     flag('binary', "masks are black and white, for two classes")
@@ -395,8 +395,12 @@ def data_line(
     facts:dict # From `data_facts`
 )->str:
     "How the folder was read and how many images it has"
-    layout = run_task(a).say_folder(a['data'], train=a.get('train'), valid=a.get('valid'))
-    counts = f"{facts['train']:,} images of {len(facts['classes'])} classes to train on, {facts['valid']:,} to validate"
+    task = run_task(a)
+    layout = task.say_folder(a['data'], train=a.get('train'), valid=a.get('valid'))
+    n = len(facts['classes'])
+    one,several = task.counted
+    outputs = f"{n} {one if n == 1 else several}"
+    counts = f"{facts['train']:,} images of {outputs} to train on, {facts['valid']:,} to validate"
     return f"{layout}: {counts}" if layout else counts
 
 # %% ../nbs/82_cli.ipynb #0a26be7f
@@ -497,7 +501,7 @@ def _clear(out):
 def cvnets_train(
     argv=None # The command line without its first word; None takes `sys.argv[1:]`
 ):
-    "Train an image classifier and leave a folder with the model and what it cost"
+    "Train a model of images and leave a folder with it and with what it cost"
     p = make_parser()
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')      # some consoles lack characters
     with _own_warnings(p.prog):

@@ -214,3 +214,41 @@ def test_a_model_that_takes_multiples_of_its_patch(tmp_path, monkeypatch, capsys
     finally: del registry._models['patches_of_16']
     out, err = capsys.readouterr()
     assert 'MScFBS(96, 32, divisor=16)' in err and 'those sizes are used' in err and 'accuracy' in out
+
+def with_table(root, heads, rows):
+    "Twelve images and a table of what `rows(i)` says of each"
+    root.mkdir()
+    for i in range(12): Image.fromarray(np.random.default_rng(i).integers(0, 256, (40,48,3), dtype=np.uint8)).save(root/f'{i}.png')
+    text = '\n'.join([','.join(['file',*heads]), *(','.join([f'{i}.png', *map(str, rows(i))]) for i in range(12))])
+    (root/'labels.csv').write_text(text, encoding='utf-8-sig')
+    return root
+
+@pytest.mark.parametrize('kind', ['labels', 'spaces', 'value', 'values', 'split'])
+def test_labels_and_values_from_a_table(kind, tmp_path, capsys):
+    heads, rows = dict(labels=(['tags'], lambda i: ['even;by three'*(i % 6 == 0) or 'even'*(i % 2 == 0)]), spaces=(['tags'], lambda i: ['a b' if i % 2 else 'b']),
+                       value=(['tilt'], lambda i: [i/12]), values=(['tilt','size'], lambda i: [i/12, -i]), split=(['tilt','is_valid'], lambda i: [i/12, int(i > 8)]))[kind]
+    data = with_table(tmp_path/'d', heads, rows)
+    (data/'3.png').write_bytes(b'no image')
+    argv = [*quick[:-3], '4', '--workers', '0', '--epochs', '1', '--data', data, '--out', tmp_path/'run']
+    assert '3.png' in refused(capsys, *argv) and not (tmp_path/'run').exists()
+    cvnets_train(list(map(str, [*argv, '--skip'])))
+    out = capsys.readouterr().out
+    n, one = {'labels':(2, 'labels'), 'spaces':(2, 'labels'), 'value':(1, 'value'), 'values':(2, 'values'), 'split':(1, 'value')}[kind]
+    counts = (8, 3) if kind == 'split' else (9, 2)
+    assert f"{', '.join(h for h in heads if h != 'is_valid')} of labels.csv: {counts[0]} images of {n} {one} to train on, {counts[1]} to validate" in out
+    run = json.loads((tmp_path/'run'/'run.json').read_text(encoding='utf-8'))
+    assert ('accuracy_multi' if one == 'labels' else 'mae') in run
+    learn = load_learner(tmp_path/'run'/'model.pkl')
+    assert len(learn.predict(data/'1.png')[2]) == n
+    cvnets_train(['--resume', '--out', str(tmp_path/'run')])
+
+def test_tables_that_cannot_be_trained_on(tmp_path, capsys, digit_files):
+    out = ('--out', tmp_path/'run')
+    assert 'is classification: put the images in a folder for each class' in refused(capsys, *quick, '--data', with_table(tmp_path/'a', ['tag'], lambda i: ['ab'[i%2]]), *out)
+    assert 'there is no labels.csv' in refused(capsys, *quick, '--data', digit_files, '--task', 'regression', *out)
+    assert '--train does not apply to regression' in refused(capsys, *quick, '--data', with_table(tmp_path/'b', ['v'], lambda i: [i]), '--train', 'x', *out)
+    from cvnets_nb.tasks.core import folder_task
+    for c in 'xy':
+        (tmp_path/'b'/c).mkdir()
+        (tmp_path/'b'/c/'0.png').write_bytes((tmp_path/'b'/'0.png').read_bytes())
+    assert folder_task(tmp_path/'b').name == 'classification', 'class folders come first, as they always did'
