@@ -703,3 +703,68 @@ def test_the_command_is_told_what_void_is(tmp_path, capsys):
     assert 'it has class 100' in refusal('--void', '255', '--out', str(tmp_path/'other'))
     with pytest.raises(SystemExit): cvnets_train([*quick, '--data', str(collection(tmp_path/'c', 'a', 'b')), '--void', '255', '--out', str(tmp_path/'c_run')])
     assert '--void does not apply to classification' in capsys.readouterr().err
+
+# --- what a tester broke: folders
+@pytest.mark.parametrize('folders', ['train_data/a train_data/b test_data/a test_data/b test_data/unknown', 'set1/a set1/b set2/a set2/b set2/c',
+                                     'train_data/a train_data/b test_data', '1_valid/a 1_valid/b 2_train/a 2_train/b 3_test/a'])
+def test_splits_that_are_not_quite_alike_are_no_classes(tmp_path, folders):
+    collection(tmp_path, *folders.split(), n=2)
+    (tmp_path/'set2'/'empty').mkdir(parents=True)
+    with pytest.raises(ValueError, match='splits') as e: folder_dls(tmp_path, size=32)
+    if '_train' in folders: assert "train='2_train', valid='1_valid'" in str(e.value) or "train='2_train', valid='3_test'" in str(e.value)
+    assert folder_dls(tmp_path, size=32, bs=2, num_workers=0, train='.').c == len({f.split('/')[0] for f in folders.split()})
+
+def test_the_refusal_names_the_splits_the_right_way_round(tmp_path):
+    collection(tmp_path, *(f'{s}_set/{c}' for s in ('test', 'train') for c in 'ab'), n=2)
+    with pytest.raises(ValueError, match="train='train_set', valid='test_set'"): folder_dls(tmp_path, size=32)
+
+def test_runs_in_a_folder_of_their_own_are_no_class(tmp_path, capsys):
+    d = collection(tmp_path/'d', 'cat', 'dog', n=6)
+    for out in ('runs/a', 'runs/b', 'cat/run'): cvnets_train([*quick, '--data', str(d), '--out', str(d/out)])
+    assert capsys.readouterr().out.count('10 images of 2 classes to train on') == 3
+    assert folder_dls(d, size=32, bs=4, num_workers=0).vocab == ['cat', 'dog']
+
+def test_a_test_loader_without_paths_or_items(photos):
+    dls = folder_dls(photos, size=32, bs=8, num_workers=0)
+    for learn_dls in (dls, set_learner(dls, small_net(3), recipe='small_data', pretrained=False).dls):
+        with pytest.raises(ValueError, match='this Image has no path, and the label'): learn_dls.test_dl([photo(1)], with_labels=True).one_batch()
+        with pytest.raises(ValueError, match='there are no items'): learn_dls.test_dl([])
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
+def test_floats_of_any_width_are_images(dtype):
+    a = torch.tensor(np.asarray(photo(2)) > 127).to(dtype)
+    assert np.array_equal(np.asarray(open_image(a)), (a*255).to(torch.uint8).numpy())
+
+# --- what a tester broke: models and loaders
+def test_a_dynamic_transformer_gets_sizes_in_steps_of_its_patch():
+    pytest.importorskip('timm')
+    kw = dict(embed_dim=12, depth=1, num_heads=1, dynamic_img_size=True)
+    for arch, size, step in (('timm/vit_tiny_patch16_224', 96, 16), ('timm/vit_small_patch14_dinov2', 112, 14)):
+        dls = digits(size, bs=32, n=80)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            learn = set_learner(dls, arch, **kw)
+        assert learn.dls.train.sampler == MScVBS(size, 32, divisor=step) and len(learn.dls.train.sampler.pairs) > 2
+        quiet(learn.fit, 1)
+        with pytest.raises(ValueError, match=rf'the sizes of MScVBS\({size}, 32, divisor={step}\)') as e: set_learner(dls, arch, MScVBS(size, 32), **kw)
+        assert 'dynamic_img_size' not in str(e.value)
+    with pytest.raises(ValueError, match='multiples of 16, and the data have 100x100: give them such a size, 96x96$'): set_learner(digits(100, bs=32, n=80), 'timm/vit_tiny_patch16_224', **kw)
+
+def test_fastais_own_loader_is_fitted_without_set():
+    dls = digits(32, bs=32, n=100)
+    for recipe in (None, 'resnet_advanced'):
+        learn = set_learner(dls, small_net(), sampler=False, recipe=recipe)
+        quiet(learn.fit, 1)
+        assert not hasattr(learn, 'set') and type(learn.dls.train).__name__ == 'TfmdDL'
+    for kw in (dict(set=SET()), dict(cbs=SET()), dict(set=InfoBatch())):
+        with pytest.raises(ValueError, match='sampler=False leaves fastai.s loader, which has none: leave sampler=False out'): set_learner(dls, small_net(), sampler=False, **kw)
+    learn = set_learner(dls, small_net(), sampler=False, set=SelectiveBackprop())          # chooses within a batch
+    quiet(learn.fit, 1)
+    assert hasattr(set_learner(dls.with_plan(MScVBS(32, 32)), small_net(), sampler=False), 'set')
+
+@pytest.mark.parametrize('kw', [{}, dict(sampler=False), dict(recipe='small_data'), dict(set=False)])
+def test_lazy_layers_train(kw):
+    net = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(10))
+    learn = set_learner(digits(32, bs=32, n=100), net, **kw)
+    quiet(learn.fit, 1)
+    assert np.isfinite(learn.recorder.values[-1]).all() and learn.cost.totals['flops'] > 0
