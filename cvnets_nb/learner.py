@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
-           'recipe_data', 'is_augmentation', 'OneSize', 'takes', 'sized_for', 'regrown', 'GrowWithFit', 'recipe_model',
-           'make_learner', 'constructed', 'learner_cbs', 'chosen_by', 'finished', 'set_learner']
+           'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic',
+           'in_larger_steps', 'sized_for', 'regrown', 'GrowWithFit', 'recipe_model', 'make_learner', 'constructed',
+           'is_lazy', 'chosen_by', 'learner_cbs', 'finished', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
 import inspect, torch
+from dataclasses import replace
 from functools import partial
 from torch import nn
 from fastcore.basics import patch
@@ -22,7 +24,7 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import num_distrib
-from .core import warn
+from .core import nearest_multiple, warn
 from .samplers import *
 from .data import find_sized
 from .data.augment import RecipeCrop
@@ -162,28 +164,83 @@ def is_augmentation(
     "Does this transform change an image at random, or its size?"
     return isinstance(t, (RandTransform,CropPad,AlbumentationsTfm)) or size_of(t) is not None
 
-# %% ../nbs/70_learner.ipynb #0e16dc45
+# %% ../nbs/70_learner.ipynb #18fce822
 class OneSize(ValueError):
-    "A plan of many sizes for a model of one"
+    "A plan whose sizes the model does not take"
+    def __init__(self,
+        message:str, # What does not fit, and what does
+        instead=None # The sampler that fits
+    ):
+        super().__init__(message)
+        self.instead = instead
+
+def not_taken(
+    model:nn.Module, # Any model; its copy on the meta device is run
+    sizes # `[(h, w), ...]` of images
+)->list: # Those of `sizes`
+    "The sizes of images that `model` does not take"
+    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    ni = conv.in_channels if conv else 3
+    try: copy = bare_copy(model).eval()
+    except Exception: return list(sizes)
+    def fails(hw):
+        try: copy(torch.zeros(2, ni, *hw, device='meta'))
+        except Exception: return True
+    with torch.no_grad(): return [hw for hw in sizes if fails(hw)]
 
 def takes(
-    model:nn.Module, # Any model; its copy on the meta device is run
+    model:nn.Module, # Any model
     size # `(h, w)` of images
 )->bool:
     "Does `model` take images of this size?"
-    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    x = torch.zeros(2, conv.in_channels if conv else 3, *size, device='meta')
-    try:
-        with torch.no_grad(): bare_copy(model).eval()(x)
-        return True
-    except Exception: return False
+    return not not_taken(model, [size])
+
+# %% ../nbs/70_learner.ipynb #0e16dc45
+def patch_of(
+    model:nn.Module # Any model
+)->int: # Pixels; 1 for a model without patches
+    "The side of the patches that a transformer cuts images into"
+    side = getattr(getattr(model, 'patch_embed', None), 'patch_size', 1)
+    return max(side) if isinstance(side, (tuple,list)) else side
+
+def is_dynamic(
+    model:nn.Module # Any model
+)->bool:
+    "Was this timm model made with `dynamic_img_size=True`?"
+    return bool(getattr(model, 'dynamic_img_size', False))
 
 def _by(hw): return 'x'.join(map(str, hw))
+def _hw(s): return s.size if isinstance(s.size, int) else tuple(s.size)
 
 def _dynamic(model):
     "What models have that can be made for many sizes"
     can = 'dynamic_img_size' in inspect.signature(type(model).__init__).parameters
-    return ", or dynamic_img_size=True for many" if can else ''
+    return ", or dynamic_img_size=True for many" if can and not is_dynamic(model) else ''
+
+
+# %% ../nbs/70_learner.ipynb #22fc81b3
+def in_larger_steps(
+    s, # A sampler
+    model:nn.Module # That does not take all of its sizes
+): # A sampler, or None
+    "The sampler with sizes that `model` takes, where multiples of its patch or another step are such"
+    for divisor in (patch_of(model), 8, 14, 16, 28, 32):
+        new = _with_divisor(s, divisor)
+        if new is not None and not not_taken(model, [p[:2] for p in new.pairs]): return new
+
+def _with_divisor(s, divisor):
+    "The sampler with sizes that are multiples of `divisor`, where there are some"
+    if isinstance(s, Growing):
+        inner = _with_divisor(s.sampler, divisor)
+        return inner and replace(s, sampler=inner)
+    if isinstance(s, SScFBS) or s.step % divisor == 0 or any(v % divisor for v in s.base): return None
+    try: return replace(s, divisor=divisor)
+    except ValueError: return None
+
+def _steps_text(s):
+    "A multi-scale sampler as it is typed"
+    if isinstance(s, Growing): s = s.sampler
+    return f"{type(s).__name__}({_hw(s)}, {s.bs}, divisor={s.divisor})"
 
 # %% ../nbs/70_learner.ipynb #d3106fb1
 def sized_for(
@@ -197,22 +254,31 @@ def sized_for(
     if not takes(model, base):
         _check_own_size(model, base)
         return dls                  # the size is not the reason; the training will show it
-    ends = {tuple(s.pairs[i][:2]) for i in (0,-1)} - {base}
-    bad = [hw for hw in sorted(ends) if not takes(model, hw)]
+    bad = not_taken(model, sorted({tuple(p[:2]) for p in s.pairs} - {base}))
     if not bad: return dls
-    size = base[0] if base[0] == base[1] else base
-    why = (f"this {type(model).__name__} takes images of {_by(base)}, and not of {_by(bad[0])}: "
-           f"one size, SScFBS({size}, {s.bs}){_dynamic(model)}")
-    if chosen: raise OneSize(f"{why}; the plan has {', '.join(_by(p[:2]) for p in s.pairs)}")
-    warn(f"{why}; set_learner takes the first")
-    return dls.with_plan(SScFBS(base, s.bs))
+    stepped = in_larger_steps(s, model)
+    why = f"this {type(model).__name__} takes images of {_by(base)}, and not of {_by(bad[0])}"
+    if stepped is None: fits = f"one size, SScFBS({_hw(s)}, {s.bs}){_dynamic(model)}"
+    else: fits = f"the sizes of {_steps_text(stepped)}"
+    instead = stepped or SScFBS(base, s.bs)
+    if chosen: raise OneSize(f"{why}: {fits}; the plan has {', '.join(_by(p[:2]) for p in s.pairs)}", instead)
+    if stepped is None: warn(f"{why}: {fits}; set_learner takes the first")
+    return dls.with_plan(instead)
 
 def _check_own_size(model, base):
     "Refuse data of another size than that of the model, where it takes its own"
     own = tuple(getattr(model, 'default_cfg', {}).get('input_size', ())[1:])
     if len(own) != 2 or own == base or not takes(model, own): return
-    raise ValueError(f"this {type(model).__name__} takes images of {_by(own)}, and the data have {_by(base)}: "
-                     f"give them that size{_dynamic(model)}")
+    patch = patch_of(model)
+    if is_dynamic(model):
+        what = f"images whose sides are multiples of {patch}"
+        size = f"such a size, {_by(nearest_multiple(v, patch) for v in base)}"
+    else:
+        what = f"images of {_by(own)}"
+        size = "that size"
+    raise ValueError(f"this {type(model).__name__} takes {what}, and the data have {_by(base)}: "
+                     f"give them {size}{_dynamic(model)}")
+
 
 # %% ../nbs/70_learner.ipynb #8b7b3a9e
 def regrown(
@@ -292,35 +358,55 @@ def constructed(
     if pretrained: own.freeze()
     return own
 
+# %% ../nbs/70_learner.ipynb #db94e3fd
+def is_lazy(
+    arch # As in `set_learner`
+)->bool:
+    "Is this a model with parameters whose shapes its first batch decides?"
+    if not isinstance(arch, nn.Module): return False
+    return any(nn.parameter.is_lazy(o) for o in [*arch.parameters(), *arch.buffers()])
+
+def chosen_by(
+    set, # As in `set_learner`
+    cbs, # The user's
+    recipe, # A `Recipe` or None
+    planned:bool=True # Has the training loader a plan?
+)->list: # Of one `Selection`, or none
+    "The callback that chooses the samples to train on"
+    own = [cb for cb in cbs if isinstance(cb, Selection)]
+    given = own + [set]*isinstance(set, Selection)
+    if not planned: _check_needs_no_plan(given)
+    if set is False or own: return []
+    if given: return given
+    if set is not True:
+        raise ValueError(f"set must be True, False, or a SET(...) or another callback that selects, got {set!r}")
+    if not planned: return []
+    mixes = recipe and recipe_mix(recipe)
+    return [SET(0.8, 2, every=5, source='pass') if mixes else SET()]
+def _check_needs_no_plan(given):
+    "Refuse a selection that chooses from a plan where there is none"
+    for cb in given:
+        if cb.needs_plan: raise ValueError(
+            f"{type(cb).__name__} chooses the samples of a plan, and sampler=False leaves fastai's loader, which has "
+            f"none: leave sampler=False out, or leave out the {type(cb).__name__}")
+
 # %% ../nbs/70_learner.ipynb #777d230f
 def learner_cbs(
     dls:DataLoaders, # The data to train on
     set, # As in `set_learner`
     recipe, # A `Recipe` or None
     speed:bool, # With the speed settings?
-    cbs # The user's
+    cbs, # The user's
+    arch=None # As in `set_learner`
 )->list: # Oldest first; of two of a kind the newer
     "The callbacks of a Learner"
     own = [OnePerKind(), GrowWithFit()]
-    if speed: own += speed_cbs(dls.device)
-    own += [*chosen_by(set, cbs, recipe), CostLedger()]
+    if speed: own += [cb for cb in speed_cbs(dls.device) if not (is_lazy(arch) and isinstance(cb, ChannelsLast))]
+    own += [*chosen_by(set, cbs, recipe, has_plan(dls.train)), CostLedger()]
     if recipe: own += recipe_cbs(recipe)
     every = own + list(cbs)
     old = superseded(every)
     return [cb for cb in every if not any(cb is o for o in old)]
-
-def chosen_by(
-    set, # As in `set_learner`
-    cbs, # The user's
-    recipe # A `Recipe` or None
-)->list: # Of one `Selection`, or none
-    "The callback that chooses the samples to train on"
-    if set is False or any(isinstance(cb, Selection) for cb in cbs): return []
-    if isinstance(set, Selection): return [set]
-    if set is not True:
-        raise ValueError(f"set must be True, False, or a SET(...) or another callback that selects, got {set!r}")
-    mixes = recipe and recipe_mix(recipe)
-    return [SET(0.8, 2, every=5, source='pass') if mixes else SET()]
 
 # %% ../nbs/70_learner.ipynb #de51521a
 def finished(
@@ -340,7 +426,7 @@ def finished(
 def set_learner(
     dls:DataLoaders, # Any fastai `DataLoaders`; the task is read from its targets
     arch, # A name of `list_models()`, a constructor as `vision_learner` takes, or any `nn.Module`
-    sampler=None, # A sampler; None keeps the plan of `dls` or makes an MSc-VBS; False leaves fastai's loader
+    sampler=None, # A sampler; None keeps the plan of `dls` or makes an MSc-VBS; False keeps fastai's loader, no SET
     set=True, # True for `SET()`, False for none, or a `SET(...)`, `InfoBatch(...)` or `SelectiveBackprop(...)`
     recipe=None, # A name of `list_recipes()` or a YAML file, fitted to the data; or a `Recipe`, taken as it is
     pretrained=False, # True for published weights, or 'cvnets:<variant>', 'torchvision', a path or a state dict
@@ -360,7 +446,7 @@ def set_learner(
     chosen = sampler is not None or has_plan(dls.train)
     dls = planned(recipe_data(dls, recipe, task), sampler, recipe)
     own,model_kw = split_keywords(task, recipe, loss_func, metrics, kwargs)
-    own['cbs'] = learner_cbs(dls, task.default_set if set is True else set, recipe, speed, L(cbs))
+    own['cbs'] = learner_cbs(dls, task.default_set if set is True else set, recipe, speed, L(cbs), arch)
     learn = make_learner(task, dls, arch, pretrained, n_out, model_kw, recipe, **own)
     return finished(learn, task, recipe, chosen)
 

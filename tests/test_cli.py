@@ -1,5 +1,5 @@
 "`cvnets_train` from the command line to the folder it writes: a run, a folder of images, an interruption, wrong use"
-import json, os, subprocess, sys
+import json, os, subprocess, sys, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from PIL import Image
@@ -141,3 +141,114 @@ def test_stopped_between_the_last_epoch_and_the_results(digit_files, tmp_path, m
     assert {o.name for o in (tmp_path/'run').iterdir()} == files
     cost = pd.read_csv(tmp_path/'run'/'cost.csv', index_col='quantity')
     assert cost.loc['samples','ours'] == 99
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_an_out_that_cannot_be_written_to_is_refused_before_the_data_are_read(digit_files, tmp_path, monkeypatch, capsys, resume):
+    "On a disk that takes no file, also for the user who may do everything"
+    argv = [*quick, '--data', digit_files, '--out', '/proc/run']
+    monkeypatch.setattr('cvnets_nb.cli.run_data', lambda a: pytest.fail('the data were read'))
+    assert '--out /proc/run cannot be written to' in refused(capsys, *argv)
+    def denied(*a, **k): raise PermissionError(13, 'Permission denied')
+    monkeypatch.setattr(tempfile, 'TemporaryFile', denied)
+    out = tmp_path/'a'/'run'
+    if resume:
+        out.mkdir(parents=True), (out/'run.json').write_text(json.dumps(dict(args={})))
+        argv = ['--resume']
+    else: argv = [*quick, '--data', digit_files]
+    said = refused(capsys, *argv, '--out', out)
+    assert 'cannot be written to (Permission denied)' in said and 'MiB free' in said
+    assert resume or not (tmp_path/'a').exists()
+
+limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); from cvnets_nb.cli import cvnets_train; cvnets_train()"
+@pytest.mark.parametrize('most', [200, 60_000, 1_100_000])
+def test_a_full_disk_is_one_line(most, digit_files, tmp_path):
+    "The first file, a checkpoint, and the last files cannot be written"
+    env = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parent.parent)}
+    cmd = [sys.executable, '-W', 'ignore', '-c', limited.format(most), *quick, '--data', str(digit_files), '--workers', '0', '--epochs', '1', '--out', 'run']
+    r = subprocess.run(cmd, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert r.returncode == 1 and 'Traceback' not in r.stderr, r.stderr
+    assert 'run cannot be written to' in r.stderr and 'MiB free, make room, then start the run again' in r.stderr and r.stderr.strip().count('\n') == 0
+
+def test_an_image_that_goes_bad_while_it_trains_is_one_line(digit_files, tmp_path, monkeypatch, capsys):
+    "Of the validation set, which is never changed silently, also with --skip; put back, the run goes on"
+    import shutil
+    data, held = tmp_path/'data', {}
+    shutil.copytree(digit_files, data)
+    def damage(self):
+        if self.epoch == 1 and not held:
+            f = self.dls.valid.items[0]
+            held[f] = f.read_bytes()
+            f.write_bytes(held[f][:200])
+    argv = [*quick, '--data', data, '--workers', '0', '--epochs', '3', '--skip', '--out', tmp_path/'run']
+    with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
+        m.setattr(CheckpointCallback, 'before_epoch', damage, raising=False)
+        cvnets_train(list(map(str, argv)))
+    err = capsys.readouterr().err.strip()
+    bad = next(iter(held))
+    assert e.value.code == 1 and f'cannot read the image {bad}' in err and '--resume --out' in err and err.count('\n') == 0, err
+    bad.write_bytes(held[bad])
+    cvnets_train(['--resume', '--out', str(tmp_path/'run')])
+    assert 'accuracy' in capsys.readouterr().out
+
+def test_the_home_folder_and_empty_paths(digit_files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HOME', str(digit_files.parent)), monkeypatch.setenv('USERPROFILE', str(digit_files.parent))
+    out = os.path.relpath(tmp_path/'run', digit_files.parent)
+    cvnets_train([*quick, f'--data=~/{digit_files.name}', '--workers', '0', '--epochs', '1', f'--out=~/{out}'])
+    run = json.loads((tmp_path/'run'/'run.json').read_text(encoding='utf-8'))
+    assert run['args']['data'] == str(digit_files.resolve())
+    for o in ('--data', '--out'): assert f'{o}: it is empty' in refused(capsys, *quick, o, '')
+
+def test_a_model_that_takes_multiples_of_its_patch(tmp_path, monkeypatch, capsys):
+    from torch import nn
+    import cvnets_nb.models as M
+    class Patches(nn.Module):
+        def __init__(self, n_out=10, in_chans=3):
+            super().__init__()
+            self.conv = nn.Conv2d(in_chans, 8, 1)
+            self.fc = nn.Linear(8, n_out)
+        def forward(self, x): return self.fc(self.conv(x).unflatten(2, (-1,16)).unflatten(4, (-1,16)).mean((2,3,4,5)))
+    M.register_model('patches_of_16', Patches)
+    monkeypatch.chdir(tmp_path)
+    from cvnets_nb.models import registry
+    try: cvnets_train('--arch patches_of_16 --size 96 --epochs 1 --sampler msc_fbs'.split())
+    finally: del registry._models['patches_of_16']
+    out, err = capsys.readouterr()
+    assert 'MScFBS(96, 32, divisor=16)' in err and 'those sizes are used' in err and 'accuracy' in out
+
+def with_table(root, heads, rows):
+    "Twelve images and a table of what `rows(i)` says of each"
+    root.mkdir()
+    for i in range(12): Image.fromarray(np.random.default_rng(i).integers(0, 256, (40,48,3), dtype=np.uint8)).save(root/f'{i}.png')
+    text = '\n'.join([','.join(['file',*heads]), *(','.join([f'{i}.png', *map(str, rows(i))]) for i in range(12))])
+    (root/'labels.csv').write_text(text, encoding='utf-8-sig')
+    return root
+
+@pytest.mark.parametrize('kind', ['labels', 'spaces', 'value', 'values', 'split'])
+def test_labels_and_values_from_a_table(kind, tmp_path, capsys):
+    heads, rows = dict(labels=(['tags'], lambda i: ['even;by three'*(i % 6 == 0) or 'even'*(i % 2 == 0)]), spaces=(['tags'], lambda i: ['a b' if i % 2 else 'b']),
+                       value=(['tilt'], lambda i: [i/12]), values=(['tilt','size'], lambda i: [i/12, -i]), split=(['tilt','is_valid'], lambda i: [i/12, int(i > 8)]))[kind]
+    data = with_table(tmp_path/'d', heads, rows)
+    (data/'3.png').write_bytes(b'no image')
+    argv = [*quick[:-3], '4', '--workers', '0', '--epochs', '1', '--data', data, '--out', tmp_path/'run']
+    assert '3.png' in refused(capsys, *argv) and not (tmp_path/'run').exists()
+    cvnets_train(list(map(str, [*argv, '--skip'])))
+    out = capsys.readouterr().out
+    n, one = {'labels':(2, 'labels'), 'spaces':(2, 'labels'), 'value':(1, 'value'), 'values':(2, 'values'), 'split':(1, 'value')}[kind]
+    counts = (8, 3) if kind == 'split' else (9, 2)
+    assert f"{', '.join(h for h in heads if h != 'is_valid')} of labels.csv: {counts[0]} images of {n} {one} to train on, {counts[1]} to validate" in out
+    run = json.loads((tmp_path/'run'/'run.json').read_text(encoding='utf-8'))
+    assert ('accuracy_multi' if one == 'labels' else 'mae') in run
+    learn = load_learner(tmp_path/'run'/'model.pkl')
+    assert len(learn.predict(data/'1.png')[2]) == n
+    cvnets_train(['--resume', '--out', str(tmp_path/'run')])
+
+def test_tables_that_cannot_be_trained_on(tmp_path, capsys, digit_files):
+    out = ('--out', tmp_path/'run')
+    assert 'is classification: put the images in a folder for each class' in refused(capsys, *quick, '--data', with_table(tmp_path/'a', ['tag'], lambda i: ['ab'[i%2]]), *out)
+    assert 'there is no labels.csv' in refused(capsys, *quick, '--data', digit_files, '--task', 'regression', *out)
+    assert '--train does not apply to regression' in refused(capsys, *quick, '--data', with_table(tmp_path/'b', ['v'], lambda i: [i]), '--train', 'x', *out)
+    from cvnets_nb.tasks.core import folder_task
+    for c in 'xy':
+        (tmp_path/'b'/c).mkdir()
+        (tmp_path/'b'/c/'0.png').write_bytes((tmp_path/'b'/'0.png').read_bytes())
+    assert folder_task(tmp_path/'b').name == 'classification', 'class folders come first, as they always did'

@@ -8,7 +8,7 @@ from fastai.vision.all import *
 from fastai.callback import fp16
 import fastai.interpret, fastai.learner
 from cvnets_nb.all import *
-from cvnets_nb.cli import cvnets_train
+from cvnets_nb.cli import cvnets_train, run_data, settings
 from cvnets_nb.tasks.segmentation.data import OpenMaskIndices
 from cvnets_nb.tasks.segmentation.loss import PixelLoss
 from cvnets_nb.recipes import get_recipe
@@ -27,6 +27,22 @@ def collection(root, *folders, n=6):
         (root/d).mkdir(parents=True, exist_ok=True)
         for i in range(n): photo(100*k + i).save(root/d/f'{i}.jpg')
     return root
+def masked(root, n=8, vals=(0, 1), codes=('bg', 'obj'), size=(40, 40)):
+    "A folder of images and masks, each with a rectangle of the second value on the first"
+    for d in ('images', 'labels'): (root/d).mkdir(parents=True)
+    for i in range(n):
+        m = np.full(size, vals[0], np.uint8)
+        m[5:20, 5+i:25] = vals[1]
+        photo(i, size).save(root/f'images/i{i}.png')
+        Image.fromarray(m).save(root/f'labels/i{i}.png')
+    (root/'codes.txt').write_text('\n'.join(codes))
+    return root
+def repaint(root, f, names=None):
+    "Replace masks by what `f` makes of their arrays"
+    for file in sorted((root/'labels').iterdir()):
+        if names is None or file.name in names: f(np.asarray(Image.open(file))).save(file)
+    return root
+def mask_learner(root, **kw): return set_learner(mask_folder_dls(root, size=32, bs=4, num_workers=0, **kw), 'deeplabv3_mobilenetv1_025', path=root)
 def small_net(n=10): return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, n))
 
 @pytest.fixture(scope='module')
@@ -172,7 +188,13 @@ def test_the_command_with_workers_that_start_from_nothing(method, tmp_path):
     assert r.returncode == 0, r.stderr[-3000:]
     assert 'accuracy' in r.stdout
 
-def test_all_of_our_transforms_pickle(photos):
+def part_of(o, i): return o[i]
+class PartOf:
+    "A callable without a name"
+    def __init__(self, i): self.i = i
+    def __call__(self, o): return o[self.i]
+
+def test_all_of_our_transforms_pickle(photos, tmp_path):
     import pickle
     recipes = [get_recipe(n) for n in list_recipes()]
     masks = scenes((32, 48), bs=4, n=8)
@@ -180,8 +202,12 @@ def test_all_of_our_transforms_pickle(photos):
         dls = masks if r.task == 'segmentation' else digits(32, bs=32)
         learn = set_learner(dls, nn.Conv2d(3, 11, 1) if r.task == 'segmentation' else small_net(), recipe=r.name)
         for dl in learn.dls.loaders: pickle.loads(pickle.dumps(dl))
-    for dls in (folder_dls(photos, size=32, bs=8), masks):
-        for dl in dls.loaders: pickle.loads(pickle.dumps(dl))
+    items = scene_items(8, (32, 48))
+    pairs = lambda x, y: seg_dls(items, [*map(str, range(11))], [6, 7], (32, 48), 2, x, y, void=255, num_workers=0)
+    makers = [lambda: folder_dls(photos, size=32, bs=8), lambda: mask_folder_dls(masked(tmp_path/'m'), size=32, bs=4), lambda: digits(32, bs=32), lambda: digit_traits(32, bs=32),
+              lambda: tilted_digits(32, bs=32), lambda: masks, lambda: pairs(ItemGetter(0), ItemGetter(1)), lambda: pairs(partial(part_of, i=0), partial(part_of, i=1)), lambda: pairs(PartOf(0), PartOf(1))]
+    for make in makers:
+        for dl in make().loaders: pickle.loads(pickle.dumps(dl))
 
 # --- 6: a test set with labels, anywhere
 @pytest.mark.parametrize('relative', [False, True])
@@ -314,9 +340,10 @@ def test_black_and_white_masks(tmp_path, mode, binary, trains):
     assert learn.validate_original()['classes'] == 2
 
 def test_void_that_was_named_may_stand_beside_a_class_that_is_nowhere(tmp_path):
-    files, of = painted(tmp_path, 'white')
-    dls = seg_dls(files, ['paper', 'disc'], range(6, 8), 32, 2, get_y=of, num_workers=0, void=255)
-    with pytest.warns(UserWarning, match="'disc' in no mask of the validation set: mean IoU will be over 1 classes"): check_segmentation(dls)
+    root = repaint(masked(tmp_path/'d', codes=('paper', 'disc', 'ring')), lambda a: Image.fromarray(np.where(a.cumsum(1) == 1, 255, a).astype(np.uint8)))
+    with pytest.warns(UserWarning, match="'ring' in no mask of the validation set: mean IoU will be over 2 classes"): check_segmentation(mask_folder_dls(root, 32, 4, void=255))
+    with pytest.warns(UserWarning, match="'ring' in no mask of the training set: the model cannot learn it"): check_segmentation(mask_folder_dls(root, 32, 4, void=255))
+    with pytest.raises(ValueError, match="class 'ring' is in no mask, and 255, which was taken for void, is in some"): check_segmentation(mask_folder_dls(root, 32, 4))
 
 def test_fastais_own_masks_of_black_and_white_are_refused(tmp_path):
     files, of = painted(tmp_path, 'white')
@@ -493,8 +520,8 @@ def test_a_loss_that_leaves_void_out_by_itself():
 
 def test_binary_for_masks_that_hold_0_and_1_already(tmp_path):
     files, of = painted(tmp_path, 'index')
-    with pytest.raises(ValueError, match="with binary=True class 'disc' is in no mask"):
-        set_learner(seg_dls(files, ['paper', 'disc'], range(6, 8), 32, 2, get_y=of, num_workers=0, binary=True), nn.Conv2d(3, 2, 1))
+    with pytest.raises(OSError, match=r'_mask\.png: with binary=True .* the largest value of this one is 1; if the values are the indices .* leave binary=True out'):
+        seg_dls(files, ['paper', 'disc'], range(6, 8), 32, 2, get_y=of, num_workers=0, binary=True)
 
 def test_statistics_follow_the_weights(tmp_path):
     import torchvision
@@ -521,3 +548,223 @@ def test_messages_of_the_command_name_options(tmp_path, capsys):
         with pytest.raises(SystemExit): cvnets_train(['--data', str(d), '--arch', 'mobilenetv1_025', '--out', str(tmp_path/'run'), *argv])
         err = capsys.readouterr().err
         assert says in err and not_ not in err
+
+# --- 20: folders of masks
+def nested(root):
+    "Images of the same names in two sub-folders, with the masks of each as large as its number"
+    for k, d in enumerate(('one', 'two')):
+        for i in range(4):
+            for part in ('images', 'labels'): (root/part/d).mkdir(parents=True, exist_ok=True)
+            photo(i).save(root/'images'/d/f'{i}.png')
+            Image.fromarray((np.arange(40*48).reshape(40, 48) < 300*(k+1)).astype(np.uint8)).save(root/'labels'/d/f'{i}.png')
+    (root/'codes.txt').write_text('bg\nobj')
+    return root
+
+def test_masks_of_sub_folders_belong_to_the_images_of_the_same_ones(tmp_path):
+    root = nested(tmp_path/'d')
+    dls = mask_folder_dls(root, size=32, bs=2, num_workers=0)
+    for ds in (dls.train_ds, dls.valid_ds):
+        for f, m in zip(ds.items, ds.tls[1]): assert (np.asarray(m) == 1).sum() == 300*(1 + (f.parent.name == 'two'))
+    for f in (root/'labels'/'two').iterdir(): f.rename(root/'labels'/f.name)
+    with pytest.raises(ValueError, match='two.0.png have the same name, and .*labels.0.png could be'): mask_folder_dls(root, size=32, bs=2)
+    for f in (root/'labels'/'one').iterdir(): f.unlink()
+    with pytest.raises(ValueError, match='two/0.png have the same name.*same sub-folders as the images'): mask_folder_dls(root, size=32, bs=2)
+
+@pytest.mark.parametrize('image,mask', [('x{}_L', 'x{}_L'), ('x{}_mask', 'x{}_mask'), ('x{}', 'x{}_Mask'), ('x{}', 'x{}_segmentation'), ('x{}', 'x{}_Seg'), ('x{}', 'x{}_labels'), ('x{}', 'mask_x{}'), ('x{}', 'Mask_x{}'), ('x{}_L', 'x{}_L_gt')])
+def test_names_of_masks(tmp_path, image, mask):
+    root = masked(tmp_path/'d', codes=('bg', 'obj'))
+    for i in range(8):
+        (root/f'images/i{i}.png').rename(root/'images'/f'{image.format(i)}.png')
+        (root/f'labels/i{i}.png').rename(root/'labels'/f'{mask.format(i)}.png')
+    dls = mask_folder_dls(root, size=32, bs=2, num_workers=0)
+    for f, m in zip(dls.train_ds.items, dls.train_ds.tls[1]): assert np.flatnonzero(np.asarray(m)[5])[0] == 5 + int(re.search(r'\d', f.name)[0])
+
+@pytest.mark.parametrize('relative', [False, True])
+def test_a_labelled_test_set_of_masks(tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    root = masked(Path('d') if relative else tmp_path/'d')
+    away = repaint(masked(tmp_path/'away'/'deep', n=5), lambda a: Image.fromarray(1 - a))
+    learn = mask_learner(root)
+    quiet(learn.fit, 1)
+    for files in (get_image_files(away/'images'), get_image_files(Path('away/deep/images')), [str(f) for f in get_image_files(away/'images')]):
+        dl = learn.dls.test_dl(files, with_labels=True)
+        ys = torch.cat([y for _, y in dl])
+        assert len(ys) == 5 and (ys[:, 0] == 1).all()                             # not the masks of the same names that it was trained on
+        assert len(quiet(learn.validate, dl=dl)) == 3 and learn.validate_original(dl=dl)['classes'] == 2
+    monkeypatch.chdir(away)                                                        # a relative path meant another place
+    dl = learn.dls.test_dl(get_image_files(tmp_path/'d'/'images'), with_labels=True)
+    assert all((y[:, 0] == 0).all() for _, y in dl) and learn.validate_original(dl=dl)['classes'] == 2
+    more = masked(tmp_path/'more', n=5)
+    (more/'labels'/'i3.png').unlink()
+    with pytest.raises(ValueError, match=r'i3\.png has no mask'): learn.validate_original(dl=learn.dls.test_dl(get_image_files(more/'images'), with_labels=True))
+    assert sum(len(b[0]) for b in learn.dls.test_dl(get_image_files(more/'images'))) == 5      # without labels no mask is looked for
+
+@pytest.mark.parametrize('text', ['i1.png\ni4.png', '\ufeffi1.png\ni4.png\n', 'i1\r\ni4\r\n', 'images/i1.png\n./images/i4.png', 'images\\i1.png\n\n i4.png '], ids=range(5))
+def test_forms_of_valid_txt(tmp_path, text):
+    root = masked(tmp_path/'d')
+    (root/'valid.txt').write_bytes(text.encode('utf-8'))
+    assert [f.name for f in mask_folder_dls(root, size=32, bs=2).valid_ds.items] == ['i1.png', 'i4.png']
+
+@pytest.mark.parametrize('text,says', [('\n'.join(f'i{i}.png' for i in range(8)), 'names all 8 images, so none is left for training'), ('i1.png\nx9.png\ny.png', r'names what is not in .*images: x9\.png, y\.png'), ('\n', 'names no image')], ids=range(3))
+def test_a_valid_txt_that_cannot_be_is_refused(tmp_path, text, says):
+    root = masked(tmp_path/'d')
+    (root/'valid.txt').write_text(text)
+    with pytest.raises(ValueError, match=r'valid\.txt ' + says): mask_folder_dls(root, size=32, bs=2)
+
+def test_codings_of_codes_txt(tmp_path):
+    root = masked(tmp_path/'d')
+    (root/'codes.txt').write_bytes('\ufeffbg\nfenêtre'.encode('utf-8'))
+    assert codes_of(mask_folder_dls(root, size=32, bs=2))[0] == ['bg', 'fenêtre']
+    (root/'codes.txt').write_bytes('bg\nfenêtre'.encode('latin-1'))
+    with pytest.raises(ValueError, match=r'codes\.txt is not UTF-8 .*; save it as UTF-8'): mask_folder_dls(root, size=32, bs=2)
+
+# --- 21: masks that are not what binary=True, or its absence, says
+refused = (ValueError, OSError)
+def in_alpha(a): return Image.fromarray(np.dstack([np.full((*a.shape, 3), 255), a*255]).astype(np.uint8))
+def voc(a):
+    im = Image.fromarray(a)
+    im.putpalette([0, 0, 0, 128, 0, 0])
+    return im
+def red(a): return Image.fromarray((a[..., None]*[255, 0, 0]).astype(np.uint8))
+def trimap(a): return Image.fromarray(np.where(a.cumsum(1) == 1, 128, a*255).astype(np.uint8))
+def index_and_void(a): return Image.fromarray(np.where(a.cumsum(1) == 1, 255, a).astype(np.uint8))
+
+@pytest.mark.parametrize('paint,says', [(in_alpha, 'drawn in the alpha channel'), (voc, 'the indices of its palette are the classes'), (red, 'convert each colour to the index'), (trimap, 'this one holds 128 too'), (Image.fromarray, 'largest value of this one is 1'), (index_and_void, 'this one holds 1 too'), (lambda a: Image.fromarray(a.astype(np.uint16)), 'largest value of this one is 1')])
+@pytest.mark.parametrize('which', [None, ['i2.png']])
+def test_masks_that_are_not_black_and_white_are_refused_by_name(tmp_path, paint, says, which):
+    "All of them, or one among those that are"
+    root = repaint(masked(tmp_path/'d'), lambda a: Image.fromarray(a*255))
+    repaint(root, lambda a: paint((a > 127).astype(np.uint8)), which)
+    with pytest.raises(refused, match=says) as e: mask_learner(root, binary=True)
+    assert 'i2.png' in str(e.value) if which else '.png' in str(e.value)
+
+@pytest.mark.parametrize('value,binary', [(0, False), (0, True), (255, True), (1, False)])
+def test_a_training_set_of_one_class_is_refused(tmp_path, value, binary):
+    root = repaint(masked(tmp_path/'d'), lambda a: Image.fromarray(np.full_like(a, value)))
+    (root/'valid.txt').write_text('i0')
+    repaint(root, lambda a: Image.fromarray(np.where(np.arange(40) < 20, 0, 255 if binary else 1).astype(np.uint8).repeat(40).reshape(40, 40)), ['i0.png'])
+    with pytest.raises(ValueError, match=f"training set hold class '{'obj' if value else 'bg'}' only: '{'bg' if value else 'obj'}' in none of them"): mask_learner(root, binary=binary)
+
+def test_index_masks_saved_as_jpeg_are_refused(tmp_path):
+    root = masked(tmp_path/'d')
+    for f in sorted((root/'labels').iterdir()):
+        Image.open(f).save(f.with_suffix('.jpg'), quality=50)
+        f.unlink()
+    with pytest.raises(ValueError, match="hold class 'bg' only.*JPEG"): mask_learner(root)
+
+def test_masks_painted_in_two_ways_are_refused(tmp_path):
+    root = repaint(masked(tmp_path/'d'), lambda a: Image.fromarray(a*255), [f'i{i}.png' for i in range(4)])
+    with pytest.raises(ValueError, match=r'some masks hold 0 and 255, such as .*i[0-3]\.png, and others 0 and 1, such as .*i[4-7]\.png'): mask_learner(root)
+    with pytest.raises(refused, match=r'i[4-7]\.png: with binary=True'): mask_learner(root, binary=True)
+    mask_learner(root, void=255)                                     # it was said what 255 is
+    mask_learner(repaint(masked(tmp_path/'e'), index_and_void))      # void beside both classes
+
+@pytest.mark.parametrize('paint,binary', [(lambda a: Image.fromarray(a.astype(np.uint16)), False), (lambda a: Image.fromarray(a.astype(np.uint16)*65535), True), (lambda a: Image.fromarray(a.astype(np.uint16)*255), True), (voc, False),
+                                          (lambda a: Image.fromarray(a*255).resize((80, 80), Image.Resampling.BICUBIC).resize((40, 40), Image.Resampling.BILINEAR), True), (lambda a: Image.fromarray(a*255).convert('RGBA'), True), (lambda a: Image.fromarray(a*250 + 2), True)])
+def test_masks_of_other_kinds_are_read(tmp_path, paint, binary):
+    root = repaint(masked(tmp_path/'d'), paint)
+    dls = mask_folder_dls(root, 32, 4, binary=binary)
+    check_segmentation(dls)
+    for f, m in zip(dls.train_ds.items, dls.train_ds.tls[1]): assert (np.asarray(m) == 1).sum() == 15*(20 - int(f.stem[1]))
+
+def test_masks_of_another_size_are_named(tmp_path):
+    "When the data of a folder are made; of other data, the first then, and any when the Learner is made"
+    root = masked(tmp_path/'d')
+    (root/'valid.txt').write_text('i6\ni7')
+    smaller = lambda a: Image.fromarray(a[:30])
+    says = r'i{}\.png: the mask is 30x40 and its image 40x40'
+    others = lambda **kw: seg_dls(get_image_files(root/'images').sorted(), ['bg', 'obj'], [6, 7], 32, 4, get_y=lambda f: root/'labels'/f.name, num_workers=0, **kw)
+    repaint(root, smaller, ['i4.png'])
+    with pytest.raises(ValueError, match=says.format(4)): mask_folder_dls(root, 32, 4)
+    with pytest.raises(ValueError, match=says.format(4)): set_learner(others(), nn.Conv2d(3, 2, 1))
+    with pytest.raises(ValueError, match=says.format(4)): set_learner(mask_folder_dls(root, 32, 4, item_tfms=Resize(32)), nn.Conv2d(3, 2, 1))
+    repaint(root, smaller, ['i0.png', 'i7.png'])
+    for make in (others, lambda: mask_folder_dls(root, 32, 4)):
+        with pytest.raises(ValueError, match=f'{says.format(0)}; .*{says.format(4)}; .*{says.format(7)}. Save each mask at the size of its image') as e: make()
+        assert 'check_masks' not in str(e.value)
+
+def test_the_command_is_told_what_void_is(tmp_path, capsys):
+    "A class that is nowhere beside void 255; its messages are in the command's words"
+    root = repaint(masked(tmp_path/'d', codes=('bg', 'obj', 'rare')), index_and_void)
+    argv = [*quick, '--arch', 'deeplabv3_mobilenetv1_025', '--data', str(root), '--out', str(tmp_path/'run')]
+    def refusal(*more):
+        with pytest.raises(SystemExit): cvnets_train([*argv, *more])
+        err = capsys.readouterr().err
+        assert not re.search(r'\w=|\(', err), 'Python'
+        return err
+    assert 'if 255 is void, say --void 255' in refusal() and 'say --binary;' in refusal()
+    assert '--binary is for masks of two classes' in refusal('--binary')
+    assert "void 'sky' is no class of bg, obj, rare" in refusal('--void', 'sky')
+    cvnets_train([*argv, '--void', '255'])
+    run = json.loads((tmp_path/'run'/'run.json').read_text())
+    assert run['args']['void'] == 255 and np.isfinite(run['miou'])
+    for given, index in ((0, 0), ('rare', 2)): assert codes_of(run_data(settings(dict(data=str(root), void=given, size=32, bs=4, workers=0))))[1] == index
+    repaint(root, lambda a: Image.fromarray(np.minimum(a, 100)), ['i1.png'])
+    assert 'it has class 100' in refusal('--void', '255', '--out', str(tmp_path/'other'))
+    with pytest.raises(SystemExit): cvnets_train([*quick, '--data', str(collection(tmp_path/'c', 'a', 'b')), '--void', '255', '--out', str(tmp_path/'c_run')])
+    assert '--void does not apply to classification' in capsys.readouterr().err
+
+# --- what a tester broke: folders
+@pytest.mark.parametrize('folders', ['train_data/a train_data/b test_data/a test_data/b test_data/unknown', 'set1/a set1/b set2/a set2/b set2/c',
+                                     'train_data/a train_data/b test_data', '1_valid/a 1_valid/b 2_train/a 2_train/b 3_test/a'])
+def test_splits_that_are_not_quite_alike_are_no_classes(tmp_path, folders):
+    collection(tmp_path, *folders.split(), n=2)
+    (tmp_path/'set2'/'empty').mkdir(parents=True)
+    with pytest.raises(ValueError, match='splits') as e: folder_dls(tmp_path, size=32)
+    if '_train' in folders: assert "train='2_train', valid='1_valid'" in str(e.value) or "train='2_train', valid='3_test'" in str(e.value)
+    assert folder_dls(tmp_path, size=32, bs=2, num_workers=0, train='.').c == len({f.split('/')[0] for f in folders.split()})
+
+def test_the_refusal_names_the_splits_the_right_way_round(tmp_path):
+    collection(tmp_path, *(f'{s}_set/{c}' for s in ('test', 'train') for c in 'ab'), n=2)
+    with pytest.raises(ValueError, match="train='train_set', valid='test_set'"): folder_dls(tmp_path, size=32)
+
+def test_runs_in_a_folder_of_their_own_are_no_class(tmp_path, capsys):
+    d = collection(tmp_path/'d', 'cat', 'dog', n=6)
+    for out in ('runs/a', 'runs/b', 'cat/run'): cvnets_train([*quick, '--data', str(d), '--out', str(d/out)])
+    assert capsys.readouterr().out.count('10 images of 2 classes to train on') == 3
+    assert folder_dls(d, size=32, bs=4, num_workers=0).vocab == ['cat', 'dog']
+
+def test_a_test_loader_without_paths_or_items(photos):
+    dls = folder_dls(photos, size=32, bs=8, num_workers=0)
+    for learn_dls in (dls, set_learner(dls, small_net(3), recipe='small_data', pretrained=False).dls):
+        with pytest.raises(ValueError, match='this Image has no path, and the label'): learn_dls.test_dl([photo(1)], with_labels=True).one_batch()
+        with pytest.raises(ValueError, match='there are no items'): learn_dls.test_dl([])
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
+def test_floats_of_any_width_are_images(dtype):
+    a = torch.tensor(np.asarray(photo(2)) > 127).to(dtype)
+    assert np.array_equal(np.asarray(open_image(a)), (a*255).to(torch.uint8).numpy())
+
+# --- what a tester broke: models and loaders
+def test_a_dynamic_transformer_gets_sizes_in_steps_of_its_patch():
+    pytest.importorskip('timm')
+    kw = dict(embed_dim=12, depth=1, num_heads=1, dynamic_img_size=True)
+    for arch, size, step in (('timm/vit_tiny_patch16_224', 96, 16), ('timm/vit_small_patch14_dinov2', 112, 14)):
+        dls = digits(size, bs=32, n=80)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            learn = set_learner(dls, arch, **kw)
+        assert learn.dls.train.sampler == MScVBS(size, 32, divisor=step) and len(learn.dls.train.sampler.pairs) > 2
+        quiet(learn.fit, 1)
+        with pytest.raises(ValueError, match=rf'the sizes of MScVBS\({size}, 32, divisor={step}\)') as e: set_learner(dls, arch, MScVBS(size, 32), **kw)
+        assert 'dynamic_img_size' not in str(e.value)
+    with pytest.raises(ValueError, match='multiples of 16, and the data have 100x100: give them such a size, 96x96$'): set_learner(digits(100, bs=32, n=80), 'timm/vit_tiny_patch16_224', **kw)
+
+def test_fastais_own_loader_is_fitted_without_set():
+    dls = digits(32, bs=32, n=100)
+    for recipe in (None, 'resnet_advanced'):
+        learn = set_learner(dls, small_net(), sampler=False, recipe=recipe)
+        quiet(learn.fit, 1)
+        assert not hasattr(learn, 'set') and type(learn.dls.train).__name__ == 'TfmdDL'
+    for kw in (dict(set=SET()), dict(cbs=SET()), dict(set=InfoBatch())):
+        with pytest.raises(ValueError, match='sampler=False leaves fastai.s loader, which has none: leave sampler=False out'): set_learner(dls, small_net(), sampler=False, **kw)
+    learn = set_learner(dls, small_net(), sampler=False, set=SelectiveBackprop())          # chooses within a batch
+    quiet(learn.fit, 1)
+    assert hasattr(set_learner(dls.with_plan(MScVBS(32, 32)), small_net(), sampler=False), 'set')
+
+@pytest.mark.parametrize('kw', [{}, dict(sampler=False), dict(recipe='small_data'), dict(set=False)])
+def test_lazy_layers_train(kw):
+    net = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(10))
+    learn = set_learner(digits(32, bs=32, n=100), net, **kw)
+    quiet(learn.fit, 1)
+    assert np.isfinite(learn.recorder.values[-1]).all() and learn.cost.totals['flops'] > 0

@@ -27,13 +27,15 @@ def test_a_pickled_loader_knows_its_epoch():
     assert pickle.loads(pickle.dumps(dl)).plan == dl.plan == dl.sampler.plan(1438, epoch=2, seed=1)
 
 def test_a_spawned_worker_follows_the_plan(tmp_path):
-    "Digits, and scenes with masks: the loader is pickled at the start of each epoch (`forkserver`, and a folder: test_everyday.py)"
+    "Digits, scenes with masks and a folder of masks: the loader is pickled at the start of each epoch (`forkserver`, and a folder: test_everyday.py)"
     prog = tmp_path/'prog.py'
     prog.write_text('''
-import multiprocessing
+import multiprocessing, sys
 if __name__ == '__main__':
+    from pathlib import Path
+    from PIL import Image
     from cvnets_nb.data import digits
-    from cvnets_nb.tasks import scenes
+    from cvnets_nb.tasks import mask_folder_dls, scene_items, scenes
     from cvnets_nb.samplers import MScVBS
     multiprocessing.set_start_method('spawn')
     dl = digits(size=(32,24), bs=16, num_workers=1).with_plan(MScVBS(size=(32,24), bs=16), seed=1).train
@@ -45,8 +47,14 @@ if __name__ == '__main__':
     dl = scenes((32,48), bs=4, n=8, num_workers=1).with_plan(MScVBS((32,48), 4), seed=1, replace=True).train
     assert [(tuple(x.shape[-2:]), tuple(y.shape[-2:]), len(y)) for x,y in dl.at(3)] == [((it.h,it.w),)*2 + (len(it.ids),) for it in dl.at(3).plan]
     assert dl.unreadable == []
+    root = Path(sys.argv[1])
+    for d in ('images', 'labels'): (root/d).mkdir()
+    for i, pair in enumerate(scene_items(5, (32,48))):
+        for d, a in zip(('images', 'labels'), pair): Image.fromarray(a).save(root/d/f'{i}.png')
+    (root/'codes.txt').write_text('\\n'.join(map(str, range(11))))
+    assert [tuple(y.shape) for x,y in mask_folder_dls(root, (32,48), 2, num_workers=1).train] == [(2,32,48)]*2
     print('as planned')
 ''')
-    res = subprocess.run([sys.executable, '-W', 'ignore', str(prog)], capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    res = subprocess.run([sys.executable, '-W', 'ignore', str(prog), str(tmp_path)], capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert res.returncode == 0, res.stderr[-3000:]
     assert res.stdout.strip() == 'as planned'

@@ -253,3 +253,54 @@ def test_a_learner_normalises_as_its_weights_want(served):
     (x0, _), (x1, _) = dls.valid.one_batch(), learn.dls.valid.one_batch()
     assert torch.allclose(x1[:,0], (x0[:,0]-.485)/.229, atol=1e-4)
     assert [any(p.requires_grad for p in g if p.ndim > 1) for g in learn.splitter(learn.model)] == [False, False, True]
+
+# Backbones and wrappers
+
+every = ['mobilenetv2_025', 'resnet18_tv', 'mobilevit_xxs', 'timm/mobilenetv2_050', 'timm/resnet18', 'timm/vit_tiny_patch16_224', 'timm/mobilenetv3_small_050', 'timm/convnext_atto']
+
+@pytest.mark.parametrize('arch', every)
+def test_a_checkpoint_without_a_head_gets_a_new_one(arch, tmp_path):
+    if arch.startswith('timm'): pytest.importorskip('timm')
+    src = create_model(arch, n_out=0)
+    sd = {k: v + .01 if v.is_floating_point() else v for k, v in src.state_dict().items()}
+    torch.save(dict(state_dict=sd), tmp_path/'w.pth')
+    for source in (sd, tmp_path/'w.pth'):
+        got = create_model(arch, n_out=5, pretrained=source)
+        assert got.num_classes == 5 and all(torch.equal(got.state_dict()[k], v) for k,v in sd.items())
+    assert load_weights(create_model(arch, n_out=0), sd) is not None
+    with pytest.raises(ValueError, match="it has no head, so load it into a model with n_out=0"): load_weights(create_model(arch, n_out=5), sd)
+    first = next(iter(sd))
+    with pytest.raises(ValueError, match=re.escape(f"it has no {first!r}")) as e: create_model(arch, n_out=5, pretrained={k:v for k,v in sd.items() if k != first})
+    assert 'reset_classifier' not in str(e.value) and 'no head' not in str(e.value)
+
+def test_torchvisions_backbone_alone():
+    import torchvision
+    sd = {k:v for k,v in torchvision.models.resnet18().state_dict().items() if not k.startswith('fc.')}
+    assert torch.equal(create_model('resnet18_tv', n_out=3, pretrained=sd).conv_1.block.conv.weight, sd['conv1.weight'])
+
+@pytest.mark.parametrize('arch', every[:4])
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.', 'model.'])
+def test_the_prefixes_of_wrappers_are_taken_off(arch, prefix, tmp_path):
+    if arch.startswith('timm'): pytest.importorskip('timm')
+    sd = create_model(arch, n_out=7).state_dict()
+    torch.save(dict(model={f'{prefix}{k}':v for k,v in sd.items()}), tmp_path/'w.pt')
+    for m in (create_model(arch, n_out=7, pretrained=tmp_path/'w.pt'), load_weights(create_model(arch, n_out=7), tmp_path/'w.pt')):
+        assert all(torch.equal(v, m.state_dict()[k]) for k,v in sd.items())
+    mixed = {k if i else f'{prefix}{k}':v for i,(k,v) in enumerate(sd.items())}
+    with pytest.raises(ValueError, match='the checkpoint is not one of this'): create_model(arch, n_out=7, pretrained=mixed)
+
+@pytest.mark.parametrize('head', [True, False])
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_a_segmenter_takes_the_weights_of_its_backbone(head, prefix, tmp_path):
+    from cvnets_nb.all import scenes, set_learner
+    sd = {f'{prefix}{k}':v for k,v in create_model('mobilenetv1_025', n_out=7*head).state_dict().items()}
+    torch.save(sd, tmp_path/'w.pt')
+    kw = dict(width=16, output_stride=16)
+    for source in (sd, tmp_path/'w.pt'):
+        m = set_learner(scenes((32,48), bs=4, n=8), 'deeplabv3_mobilenetv1_025', pretrained=source, **kw).model
+        enc = m.encoder.state_dict()
+        assert len(enc) > 50 and all(torch.equal(v, sd[f'{prefix}{k}']) for k,v in enc.items())
+    whole = {f'{prefix}{k}':v + .01 if v.is_floating_point() else v for k,v in m.state_dict().items()}
+    got = create_model('deeplabv3_mobilenetv1_025', n_out=11, pretrained=whole, **kw).state_dict()
+    assert all(torch.equal(v, whole[f'{prefix}{k}']) for k,v in got.items())
+    with pytest.raises(ValueError, match='not one of this MobileNetv1'): create_model('deeplabv3_mobilenetv1_025', pretrained=create_model('mobilenetv1_050').state_dict())

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL', 'OpenImage',
-           'open_image', 'check_images', 'digits', 'digit_traits', 'tilted_digits', 'folder_dls', 'folder_splits']
+           'open_image', 'check_images', 'digits', 'digit_traits', 'tilted_digits', 'folder_dls', 'folder_splits',
+           'table_dls']
 
 # %% ../../nbs/29_data.__init__.ipynb #d65fbb59
 from .sized import *
@@ -12,7 +13,7 @@ from .loader import *
 from .distrib import PlanDDL
 from .image import OpenImage, check_images, open_image
 from .digits import digit_items, digit_traits, digits, split_by_class, tilted_digits
-from .folder import folder_dls, folder_splits
+from .folder import folder_dls, folder_splits, table_dls
 _all_ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'AlbumentationsTfm', 'PlanDL',
          'OpenImage', 'open_image', 'check_images', 'digits', 'digit_traits', 'tilted_digits',
-         'folder_dls', 'folder_splits']
+         'folder_dls', 'folder_splits', 'table_dls']

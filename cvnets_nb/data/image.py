@@ -44,7 +44,10 @@ def array_image(
 )->Image.Image:
     "An array or tensor as a PIL image"
     first = isinstance(a, TensorImage)                    # fastai's own have channels first, whatever their shape
-    a = a.detach().cpu().numpy() if isinstance(a, Tensor) else np.asarray(a)
+    if isinstance(a, Tensor):
+        a = a.detach().cpu()
+        a = (a.float() if a.is_floating_point() else a).numpy()       # NumPy has no bfloat16
+    a = np.asarray(a)
     shape = a.shape
     if a.ndim == 3:
         first = first or shape[2] not in (1,3,4)

@@ -348,7 +348,7 @@ def with_plan(self:DataLoaders,
     sampler, # `SScFBS`, `MScFBS`, `MScVBS` or `Growing`
     valid_sampler=None, # Sampler of validation; None keeps the size and batch size it has
     seed:int=None, # Seed of the plans; None draws one from the training loader's own generator
-    replace:bool=False # Take another training sample where one cannot be read, and count it, in place of an error?
+    replace:bool=False # Take another training sample where one cannot be read, and count it? Validation: an error
 )->DataLoaders: # New `DataLoaders`; this one is left as it was
     "These `DataLoaders` with a training loader that follows `sampler` and covers every id"
     L(self.loaders).map(_plain)

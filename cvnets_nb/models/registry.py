@@ -105,11 +105,18 @@ def _timm_model(name, n_out, in_chans, pretrained, **kw):
     return timm_from(name, pretrained, n_out, in_chans, **kw)
 
 # %% ../../nbs/30_models.registry.ipynb #a90303f2
+def _is_of_backbone(pretrained):
+    "Are these the weights of a segmenter's backbone? True stands for the published ones"
+    if pretrained is True or not pretrained: return bool(pretrained)
+    from cvnets_nb.models.weights import is_published, read_weights
+    if is_published(pretrained): return False
+    return not any(part in ('encoder','seg_head') for k in read_weights(pretrained) for part in k.split('.')[:3])
+
 def create_model(
     name:str, # One of `list_models()`
     n_out:int=1000, # Outputs of the classifier; 0 for none, so that the model returns its pooled features
     in_chans:int=3, # Channels of the input images
-    pretrained=False, # True for the published weights (of a segmenter's backbone), or what `load_weights` takes
+    pretrained=False, # True for published weights, or what `load_weights` takes; of a segmenter or of its backbone
     **kw # Further arguments of the architecture, e.g. `output_stride`, `drop`
 ): # The model
     "Make the architecture called `name`; names and keywords that do not exist are errors"
@@ -122,8 +129,8 @@ def create_model(
         m = entry.make(n_out=n_out, in_chans=in_chans, **entry.fixed, **kw)
         if hasattr(m, 'default_cfg'): m.default_cfg['architecture'] = name
         return m
-    if pretrained is True and 'backbone_weights' in entry.keywords:
-        kw['backbone_weights'] = kw.get('backbone_weights') or True
+    if 'backbone_weights' in entry.keywords and _is_of_backbone(pretrained):
+        kw['backbone_weights'] = kw.get('backbone_weights') or pretrained
         pretrained = False
     if pretrained is False or pretrained is None: return make(n_out, in_chans)
     from cvnets_nb.models.weights import pretrained_model

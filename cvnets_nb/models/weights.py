@@ -6,8 +6,8 @@
 __all__ = ['CVNETS_URL', 'TORCHVISION', 'TIMM', 'read_weights', 'first_difference', 'Published', 'mobilenet_weights',
            'resnet_weights', 'mobilevit_weights', 'mobilevitv2_weights', 'range_augment_weights',
            'segmentation_weights', 'cvnets_weights', 'torchvision_weights', 'list_weights', 'is_published', 'published',
-           'download', 'elsewhere', 'renamed', 'load_weights', 'save_weights', 'adapt_input', 'pretrained_model',
-           'timm_from']
+           'download', 'elsewhere', 'without_wrapper', 'renamed', 'head_keys', 'lacks_head', 'with_head',
+           'load_weights', 'save_weights', 'adapt_input', 'pretrained_model', 'timm_from']
 
 # %% ../../nbs/38_models.weights.ipynb #ab3a61fc
 import hashlib, logging, os, pickle, re, sys
@@ -346,6 +346,19 @@ def elsewhere(
     timm = TIMM.get(p.arch) or TIMM.get(f'{p.arch}_tv')
     return f"; or, with timm installed, create_model('timm/{timm}', pretrained=True)" if timm else ''
 
+# %% ../../nbs/38_models.weights.ipynb #8f9b77de
+def without_wrapper(
+    model:nn.Module, # That the tensors are for
+    have:dict # A checkpoint's tensors
+)->dict: # The same tensors
+    "`have` without the prefix that `DistributedDataParallel`, `torch.compile` or a training loop puts before each name"
+    own = list(model.state_dict())
+    for prefix in ('module.','_orig_mod.','model.')*2:             # one may stand inside another
+        wrapped = have and all(k.startswith(prefix) for k in have)
+        if wrapped and not any(k.startswith(prefix) for k in own):
+            have = {k.removeprefix(prefix):v for k,v in have.items()}
+    return have
+
 # %% ../../nbs/38_models.weights.ipynb #aa27e865
 def renamed(
     model:nn.Module, # With or without `tv_names`
@@ -359,6 +372,37 @@ def renamed(
         return f'{ours[mod]}.{name}' if mod in ours else k
     new = {rename(k):v for k,v in have.items()}
     return have if new.keys() == have.keys() else new
+
+# %% ../../nbs/38_models.weights.ipynb #e91f6e89
+def _one(name):
+    "The first of several names: some networks of timm's have several heads"
+    return name[0] if isinstance(name, (tuple,list)) else name
+
+def head_keys(
+    model:nn.Module # Any model
+)->list: # Of its state dict; empty for a model without `default_cfg`
+    "The names of the tensors of the last layer, which gives the scores"
+    names = getattr(model, 'default_cfg', {}).get('classifier') or ()
+    if isinstance(names, str): names = names,
+    starts = tuple(f'{o}.' for o in names)
+    return [k for k in model.state_dict() if starts and k.startswith(starts)]
+
+def lacks_head(
+    model:nn.Module, # Any model
+    have:dict # A checkpoint's tensors, under the model's names
+)->bool:
+    "Has the checkpoint every tensor of the model but those of the head?"
+    head = head_keys(model)
+    return bool(head) and model.state_dict().keys() - have.keys() == set(head)
+
+def with_head(
+    model:nn.Module, # With a new head
+    have:dict # A checkpoint's tensors, under the model's names
+)->dict:
+    "`have`, with the head of `model` where it has none"
+    if not lacks_head(model, have): return have
+    sd = model.state_dict()
+    return {**have, **{k:sd[k] for k in head_keys(model)}}
 
 # %% ../../nbs/38_models.weights.ipynb #8c7d0769
 _imagenet = dict(mean=(.485,.456,.406), std=(.229,.224,.225))      # of weights under torchvision's names
@@ -374,10 +418,13 @@ def _fixed(fix, model, have, diff):
     except Exception: return have, diff                  # it is not a checkpoint of that family
     return new, first_difference(model.state_dict(), new)
 
-def _refuse(model, diff):
+def _refuse(model, have, diff):
     "The error for a checkpoint that does not fit"
     hint = ''
-    if re.search(r"'(?:\w+\.)?classifier\.", diff):
+    if lacks_head(model, have): hint = (
+        "; it has no head, so load it into a model with n_out=0, or let create_model(name, n_out, pretrained=...) "
+        "or set_learner add a new head")
+    elif re.search(r"'(?:\w+\.)?classifier\.", diff) and not diff.startswith('it has no'):
         hint = "; load with the checkpoint's number of outputs, then model.reset_classifier(n_out)"
     return ValueError(f"the checkpoint is not one of this {type(model).__name__}: {diff}{hint}")
 
@@ -388,12 +435,13 @@ def load_weights(
     "Load a checkpoint that fits `model` key by key and shape by shape; any other is an error and changes nothing"
     entry = published(model, source) if is_published(source) else None
     theirs = read_weights(entry.get() if entry else source)
+    theirs = without_wrapper(model, theirs)
     theirs = {k:v for k,v in theirs.items() if not k.startswith('neural_augmentor.')}
     have = renamed(model, theirs)
     diff = first_difference(model.state_dict(), have)
     fix = _timms_own(model)
     if diff and fix: have,diff = _fixed(fix, model, have, diff)
-    if diff: raise _refuse(model, diff)
+    if diff: raise _refuse(model, have, diff)
     if entry and entry.bgr:
         first = f"{model.default_cfg['first_conv']}.weight"
         have[first] = have[first].flip(1)
@@ -447,10 +495,6 @@ def adapt_input(
     return model
 
 # %% ../../nbs/38_models.weights.ipynb #f1543ae5
-def _one(name):
-    "The first of several names: some networks of timm's have several heads"
-    return name[0] if isinstance(name, (tuple,list)) else name
-
 def _trained_sizes(model, have):
     "The numbers of outputs and of channels that a state dict was trained with"
     fc   = have.get(f"{_one(model.default_cfg['classifier'])}.weight")
@@ -462,11 +506,11 @@ def _trained_sizes(model, have):
 def _from_file(make, source):
     "A model as large as the checkpoint in `source`, with its weights"
     model = make(1000, 3)
-    theirs = read_weights(source)
+    theirs = without_wrapper(model, read_weights(source))
     have = renamed(model, theirs)
     sizes = _trained_sizes(model, have)
     if sizes != (1000, 3): model = make(*sizes)
-    model = load_weights(model, have)
+    model = load_weights(model, with_head(model, have))
     model.default_cfg['source'] = 'file'       # so the user's own statistics count, where there are some
     if have is not theirs: model.default_cfg.update(_imagenet)
     return model
@@ -481,7 +525,7 @@ def _from_name(make, source):
 
 def pretrained_model(
     make, # `make(n_out, in_chans)` -> model, with `default_cfg['architecture']` set
-    source, # True for the first published, or as in `load_weights`
+    source, # True for the first published, or as in `load_weights`; a checkpoint without a head gets a new one
     n_out:int=1000, # Outputs wanted; 0 for the pooled features
     in_chans:int=3 # Channels wanted
 )->nn.Module:

@@ -17,11 +17,11 @@ from fastai.vision.core import PointScaler, TensorPoint
 from ..core import *
 from ..data.augment import recipe_tfms
 from ..data.digits import digit_traits, digits, tilted_digits
-from ..data.folder import folder_dls, folder_splits
+from ..data.folder import folder_dls, folder_splits, has_table, read_table, table_dls
 from .core import *
 
 # %% auto #0
-__all__ = ['is_sure', 'read_classes', 'as_item', 'Classification', 'MultiLabel', 'ValueLearner', 'Regression']
+__all__ = ['is_sure', 'read_classes', 'as_item', 'Classification', 'ReadsTable', 'MultiLabel', 'ValueLearner', 'Regression']
 
 # %% ../../nbs/41_tasks.classification.ipynb #a31cac13
 def is_sure(
@@ -89,13 +89,27 @@ class Classification(Task):
     @classmethod
     def toy(cls, **kwargs): return digits(**kwargs)
 
+# %% ../../nbs/41_tasks.classification.ipynb #74146873
+class ReadsTable:
+    "A task whose folder is one of images with a table of labels or of values"
+    folder_options = ('skip',)
+    values = False # Does the table hold numbers?
+    @classmethod
+    def knows_folder(cls, path): return has_table(path) and (not cls.values or read_table(path).has_values)
+    @classmethod
+    def folder(cls, path, **kwargs): return table_dls(path, values=cls.values, **kwargs)
+    @classmethod
+    def say_folder(cls, path, **kwargs): return f"{', '.join(read_table(path).columns)} of labels.csv"
+
+
 # %% ../../nbs/41_tasks.classification.ipynb #10130d86
 @register_task
 @dataclass(frozen=True)
-class MultiLabel(Task):
+class MultiLabel(ReadsTable, Task):
     "Several labels an image, or none"
     name:ClassVar[str] = 'multi_label'
     score:ClassVar[str] = 'accuracy_multi'
+    counted:ClassVar[tuple] = ('label','labels')
 
     @classmethod
     def of(cls, dls): return cls(len(dls.vocab)) if find_tfm(dls, MultiCategorize) else None
@@ -147,14 +161,22 @@ def _show_value(image, truth, pred, ax):
         lines = [', '.join(f'{float(v):.2f}' for v in o.flatten()) for o in (truth,pred)]
         ax.set_title('\n'.join(lines), fontsize=8)
 
+# %% ../../nbs/41_tasks.classification.ipynb #a2fdeb81
+def _rows(values):
+    "A row of numbers for each image"
+    values = values.detach().as_subclass(Tensor).float()
+    return values.flatten(1) if values.ndim > 1 else values[:,None]
+
 # %% ../../nbs/41_tasks.classification.ipynb #36299cdc
 @register_task
 @dataclass(frozen=True)
-class Regression(Task):
+class Regression(ReadsTable, Task):
     "One value an image or several, points among them"
     name:ClassVar[str] = 'regression'
     score:ClassVar[str] = 'mae'
     default_set:ClassVar[bool] = False # SET needs a tolerance
+    counted:ClassVar[tuple] = ('value','values')
+    values:ClassVar[bool] = True
     learner_cls:ClassVar[type] = ValueLearner
     @classmethod
     def say_score(cls, v): return f'{cls.score} {v:.4g}'
@@ -185,8 +207,3 @@ class Regression(Task):
         return ((p-t).abs() <= rule.tol).all(1)
     @classmethod
     def toy(cls, **kwargs): return tilted_digits(**kwargs)
-
-def _rows(values):
-    "A row of numbers for each image"
-    values = values.detach().as_subclass(Tensor).float()
-    return values.flatten(1) if values.ndim > 1 else values[:,None]

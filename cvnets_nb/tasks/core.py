@@ -113,6 +113,7 @@ class KnowsEasy:
 class HasData:
     "Where the data of a task come from"
     folder_options = () # Further options of the command that `folder` takes
+    counted = 'class','classes' # What the outputs are, one and several
     @classmethod
     def knows_folder(cls,
         path # A folder

@@ -4,17 +4,18 @@
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #bb11c1ab
 from __future__ import annotations
-import random, re
+import os, random, re
 import numpy as np
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 from fastcore.basics import patch
 from fastcore.foundation import L
-from fasttransform import Transform
+from fasttransform import Pipeline, Transform
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter, get_image_files
@@ -26,8 +27,9 @@ from ...data.image import OpenImage, image_name, pil_image
 
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
-           'digit_scene', 'scene_items', 'SegCrop', 'SegRotate', 'seg_dls', 'scenes', 'mask_folder', 'mask_files',
-           'MaskOf', 'mask_folder_dls', 'mask_fault', 'MaskSurvey', 'survey_masks', 'check_masks', 'missing_classes']
+           'digit_scene', 'scene_items', 'DifferentSizes', 'SegCrop', 'SegRotate', 'Getter', 'as_getter', 'seg_dls',
+           'scenes', 'mask_folder', 'match_masks', 'mask_files', 'MaskOf', 'mask_folder_dls', 'mask_fault',
+           'MaskSurvey', 'survey_masks', 'check_masks', 'missing_classes']
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7615f249
 _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
@@ -56,6 +58,37 @@ def void_index(
                      "give one of them, or an index such as 255")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #f1ed5c4e
+def _grey_fault(a, lossy):
+    "What shows that grey values are not those of black and white, or None"
+    share = np.array(Image.fromarray(a.astype(np.uint8)).histogram())/max(1, a.size)
+    vals = np.flatnonzero(share)
+    grey = share[50:206].sum()
+    if grey > .25: return f"{grey:.0%} of this one is grey"
+    if lossy or not len(vals): return None
+    if 0 < vals[-1] < 50: return f"the largest value of this one is {vals[-1]}"
+    others = [v for v in vals[1:-1] if v < 206 and share[v] > .005]
+    if others and len(vals) < 7: return f"this one holds {others[0]} too"        # smooth edges have many more values
+
+def _black_and_white(a, lossy=False):
+    "Grey values as 0 and 1; refuse those that are not black and white"
+    fault = _grey_fault(a, lossy)
+    if fault is None: return a > 127
+    raise ValueError(f"with binary=True a mask is black and white, 0 and 255, and {fault}; "
+                     "if the values are the indices of the classes, leave binary=True out")
+
+def _in_alpha(im):
+    "Is the mask drawn in the alpha channel, over one colour?"
+    if im.mode not in ('RGBA','LA'): return False
+    *colours,alpha = (lo < hi for lo,hi in im.getextrema())
+    return alpha and not any(colours)
+
+def _in_colours(im):
+    "Has the image colours other than greys?"
+    if im.mode in ('L','LA','1'): return False
+    r,g,b = im.convert('RGB').split()
+    return max(ImageChops.difference(r, o).getextrema()[1] for o in (g,b)) > 60
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #009f465f
 def _array_indices(a):
     "An array or tensor as a map of indices, without its axis for channels"
     if a.ndim == 3 and a.shape[0] == 1: a = a[0]
@@ -64,17 +97,42 @@ def _array_indices(a):
     if whole and (not a.size or 0 <= a.min() <= a.max() <= 255): return a
     raise ValueError(f"it is {a.dtype} of shape {a.shape}, and a mask has one index from 0 to 255 per pixel")
 
+def _binary_indices(im):
+    "The indices of an image in black and white"
+    if not _in_colours(im): return _black_and_white(np.asarray(im.convert('L')), im.format in ('JPEG','WEBP'))
+    remedy = 'leave binary=True out'
+    if im.mode == 'P': remedy += ', since the indices of its palette are the classes'
+    else: remedy = f'convert each colour to the index of its class, and {remedy}'
+    raise ValueError(f"it holds colours, and with binary=True a mask is black and white; {remedy}")
+
+def _deep_indices(im, binary):
+    "The indices of an image of 16 bits"
+    a = np.asarray(im)
+    most = a.max(initial=0)
+    if binary: return _black_and_white(a >> 8 if most > 255 else _array_indices(a))
+    if most <= 255: return _array_indices(a)
+    raise ValueError(f"it has values up to {most}, and a mask has one index from 0 to 255 per pixel; "
+                     "if it is black and white, say binary=True")
+
+def _image_indices(im, binary):
+    "The indices of an image of any mode"
+    if _in_alpha(im):
+        raise ValueError("it is drawn in the alpha channel, and all of it has one colour; "
+                         "save the alpha channel as the mask, im.getchannel('A')")
+    if im.mode == 'I' or im.mode.startswith('I;16'): return _deep_indices(im, binary)
+    if binary: return _binary_indices(im)
+    if im.mode in ('L','P','1'): return np.array(im)                  # a palette's indices, not the grey of its colours
+    remedy = ("it holds colours: convert each to the index of its class" if _in_colours(im)
+              else "if it is black and white, say binary=True")
+    raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel; {remedy}")
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #a2061937
 def _indices(o, binary):
     "The indices of a mask of any kind"
     if isinstance(o, Tensor): o = o.detach().cpu().numpy()
-    if isinstance(o, np.ndarray):
-        a = _array_indices(o)
-        return a > 127 if binary and a.dtype != bool else a
-    im = pil_image(o)
-    if binary: return np.asarray(im.convert('L')) > 127
-    if im.mode in ('L','P','1'): return np.array(im)                  # a palette's indices, not the grey of its colours
-    raise ValueError(f"it has mode {im.mode}, and a mask has one index per pixel; "
-                     "if it is black and white, say binary=True")
+    if not isinstance(o, np.ndarray): return _image_indices(pil_image(o), binary)
+    a = _array_indices(o)
+    return _black_and_white(a) if binary and a.dtype != bool else a
 
 def open_mask(
     o, # A path, bytes, an open file, an array, a tensor or an image
@@ -188,6 +246,9 @@ def scene_items(
     return L([list(digit_scene(rng, digits, labels, as_size(size), most, part=part)) for _ in range(check_int('n', n))])
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #ed9b1db8
+class DifferentSizes(ValueError):
+    "An image and its mask do not lie on each other"
+
 class SegCrop(RandTransform):
     "A random part at a random scale for training, the whole for validation; the size follows a plan"
     split_idx = None
@@ -225,7 +286,8 @@ def _check_same_size(images):
     "Refuse an image and a mask that do not lie on each other"
     sizes = {f'{o.size[1]}x{o.size[0]}':None for o in images}
     if len(sizes) < 2: return
-    raise ValueError(f"image and mask have different sizes, {' and '.join(sizes)}; check_masks(dls) lists such files")
+    raise DifferentSizes(f"image and mask have different sizes, {' and '.join(sizes)}; "
+                         "save each mask at the size of its image (check_masks(dls) lists such files)")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #076868bb
 @patch
@@ -286,7 +348,35 @@ class SegRotate(RandTransform):
         if isinstance(x, PILMask): return type(x)(x.rotate(self.angle, Image.Resampling.NEAREST, fillcolor=self.void))
         return type(x)(x.rotate(self.angle, Image.Resampling.BILINEAR))
 
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #c5a0d855
+class Getter(Transform):
+    "A callable without a name, such as a `partial`, as a transform that pickles"
+    def __init__(self,
+        f # Any callable
+    ):
+        super().__init__()
+        self.f = f
+    def encodes(self, o): return self.f(o)
+
+def as_getter(
+    f # A function, another callable, a transform, a list of these, or None
+):  # `f`, or a `Getter`
+    "What `DataBlock` can use as `get_x` or `get_y` so that the data pickle"
+    known = isinstance(f, (Transform,Pipeline)) or hasattr(f, '__name__')
+    return Getter(f) if callable(f) and not known else f
+
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #26cdbabe
+def _size_fault(mask, size):
+    "How the size of a mask differs from that of its image, or None"
+    if mask.shape == tuple(size): return None
+    return f"the mask is {'x'.join(map(str, mask.shape))} and its image {size[0]}x{size[1]}"
+
+def _check_sizes(faults):
+    "Refuse masks of another size than their images"
+    if not faults: return
+    named = '; '.join(f'{f}: {why}' for f,why in faults[:5]) + ('; ...' if len(faults) > 5 else '')
+    raise ValueError(f"{named}. Save each mask at the size of its image")
+
 def seg_dls(
     items, # What `get_x` and `get_y` take, e.g. image files, or pairs of arrays
     codes, # Names of the classes by index
@@ -308,10 +398,15 @@ def seg_dls(
         item_tfms = [SegCrop(size, void=void_index(codes, void))]
         if flip: item_tfms.append(FlipItem())
     images = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
-    block = DataBlock((images, masks), get_x=get_x, get_y=get_y, splitter=IndexSplitter(list(valid)),
-                      item_tfms=item_tfms, batch_tfms=batch_tfms)
-    return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)
+    block = DataBlock((images, masks), get_x=as_getter(get_x), get_y=as_getter(get_y),
+                      splitter=IndexSplitter(list(valid)), item_tfms=item_tfms, batch_tfms=batch_tfms)
+    try: return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)
+    except DifferentSizes:
+        dsets = block.datasets(items)
+        _check_sizes(_survey([dsets.train, dsets.valid], _size_fault).faults)
+        raise
 
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #60183f2d
 def scenes(
     size=(64,96), # `(h, w)` of the scenes
     bs:int=16, # Batch size
@@ -338,42 +433,140 @@ def mask_folder(
     masks = [Path(path)/nm for nm in ('labels','masks') if (Path(path)/nm).is_dir()]
     return (images,masks[0]) if images.is_dir() and masks else None
 
+_mark = re.compile('^mask_|_(P|L|gt|seg|segmentation|masks?|labels?)$', re.IGNORECASE)
+
+def _grouped(files, root, in_place, marked=False):
+    "Files by their names, in the same sub-folder of `root` or in any; `marked` leaves `_mask` and the like out"
+    groups = defaultdict(list)
+    for f in files:
+        stem = _mark.sub('', f.stem) if marked else f.stem
+        groups[f.relative_to(root).parent if in_place else None, stem].append(f)
+    return groups
+
+def _and(files): return ' and '.join(map(str, files[:3])) + (' ...' if len(files) > 3 else '')
+
+def _add_pairs(found, images, masks, in_place):
+    "Add the masks of the images that have none yet; refuse names that occur twice"
+    for key,files in images.items():
+        fit = masks.get(key, [])
+        todo = [f for f in files if f not in found]
+        if not fit or not todo: continue
+        if len(fit) > 1: raise ValueError(f"{_and(fit)} are named as masks of {todo[0]}; keep one of them")
+        if len(files) > 1 and not in_place:
+            raise ValueError(f"{_and(files)} have the same name, and {fit[0]} could be the mask of either; "
+                             "put the masks in the same sub-folders as the images")
+        found.update((f, fit[0]) for f in todo)
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #635ffe5a
+def match_masks(
+    images, # Folder of images
+    masks # Folder of masks
+)->dict: # A mask for each image that has one, in the order of the images
+    "Which mask belongs to which image: the one in the same sub-folder, or else the one of this name"
+    files = get_image_files(images).sorted()
+    left = get_image_files(masks).sorted()
+    found = {}
+    for in_place in (True,False):
+        for marked in (False,True):
+            by_name = _grouped(left, masks, in_place, marked)
+            _add_pairs(found, _grouped(files, images, in_place), by_name, in_place)
+            taken = set(found.values())
+            left = [m for m in left if m not in taken]
+    return {f:found[f] for f in files if f in found}
+
 def mask_files(
     images, # Folder of images
     masks # Folder of masks
-)->dict: # A mask for each image's path, in the order of the images
-    "Which mask belongs to which image"
-    by_name = {re.sub(r'_(P|mask|label|L|gt)$', '', f.stem):f for f in get_image_files(masks)}
+)->dict: # A mask for each image, in the order of the images
+    "The mask of every image; refuse images without one"
+    found = match_masks(images, masks)
     files = get_image_files(images).sorted()
     if not files: raise ValueError(f"no images in {images}")
-    missing = [f.name for f in files if f.stem not in by_name]
-    if missing:
-        raise ValueError(f"{masks} lacks the masks of {len(missing)} of {len(files)} images, e.g. {missing[0]}; "
-                         "a mask has the name of its image, with or without _mask")
-    return {f:by_name[f.stem] for f in files}
+    missing = [f.relative_to(images) for f in files if f not in found]
+    if not missing: return found
+    raise ValueError(f"{masks} lacks the masks of {len(missing)} of {len(files)} images, e.g. {missing[0]}; "
+                     "a mask has the name of its image, with or without _mask")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7d5c1c3e
-class MaskOf:
-    "The mask of an image file"
+def _absolute(files): return {os.path.abspath(k):Path(os.path.abspath(v)) for k,v in files.items()}
+
+class MaskOf(Transform):
+    "The mask of an image file; of another file, the one in `labels/` or `masks/` beside its folder `images/`"
+    input_types = str, Path
     def __init__(self,
         files:dict # A mask for each image
-    ): self.files = {str(k):v for k,v in files.items()}
-    def __call__(self, f): return self.files[str(f)]
+    ):
+        super().__init__()
+        self.files = _absolute(files)
+    def encodes(self, f)->Path:
+        name = os.path.abspath(f)
+        if name not in self.files: self._search(Path(name))
+        if name in self.files: return self.files[name]
+        raise ValueError(f"{f} has no mask: its image should lie in images/, and its mask, of the same name, "
+                         "in labels/ or masks/ beside that")
+    def _search(self, f):
+        "Add the masks of the folder that `f` lies in"
+        roots = (o.parent for o in f.parents if o.name == 'images')
+        found = next((o for o in map(mask_folder, roots) if o), None)
+        if found: self.files.update(_absolute(match_masks(*found)))
 
-def _lines(file): return [l.strip() for l in file.read_text(encoding='utf-8').splitlines()]
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #3e376087
+def _lines(file):
+    "The lines of a text file, without a byte order mark and without empty lines"
+    try: text = file.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{file} is not UTF-8 ({e.reason}, byte {e.start}); save it as UTF-8") from e
+    return [l.strip() for l in text.splitlines() if l.strip()]
 
+def _forms(f):
+    "The ways to name an image in `images/`, the most exact first"
+    return f.as_posix(), f.with_suffix('').as_posix(), f.name, f.stem
+
+def _named(name, images, forms):
+    "Positions of the images that a line of `valid.txt` names"
+    name = name.replace('\\', '/').removeprefix('./')
+    for nm in (name, name.removeprefix('images/'), name.removeprefix(f'{images.as_posix()}/')):
+        for positions in forms:
+            if nm in positions: return positions[nm]
+    return []
+
+def _listed(file, images, files):
+    "Positions of the images that `valid.txt` names"
+    forms = [defaultdict(list) for _ in range(4)]
+    for i,f in enumerate(files):
+        for positions,nm in zip(forms, _forms(f.relative_to(images))): positions[nm].append(i)
+    places = {nm:_named(nm, images, forms) for nm in _lines(file)}
+    unknown = [nm for nm,ids in places.items() if not ids]
+    if unknown:
+        more = ', ...' if len(unknown) > 5 else ''
+        raise ValueError(f"{file} names what is not in {images}: {', '.join(unknown[:5])}{more}; "
+                         "it holds the name of an image on each line")
+    for nm,ids in places.items():
+        if len(ids) > 1: raise ValueError(f"{file}: {nm} could be {_and([files[i] for i in ids])}; add the sub-folder")
+    valid = sorted({i for ids in places.values() for i in ids})
+    if 0 < len(valid) < len(files): return valid
+    found = f'all {len(files)} images, so none is left for training' if valid else 'no image'
+    raise ValueError(f"{file} names {found}; name the validation images in it, or delete it for a random share")
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #5bf9270b
 def _validation(path, files, valid_pct, seed):
     "Positions of the validation images: those that `valid.txt` names, or a random share"
     listed = path/'valid.txt'
-    if listed.is_file():
-        names = set(_lines(listed))
-        valid = [i for i,f in enumerate(files) if f.name in names]
-        if not valid:
-            raise ValueError(f"{listed} names none of the images of {path/'images'}; it holds a file name on each line")
-        return valid
+    if listed.is_file(): return _listed(listed, path/'images', files)
     valid = split_by_class([0]*len(files), valid_pct, seed)[1]
     if not len(valid): raise ValueError(f"valid_pct={valid_pct} of {len(files)} images leaves none for validation")
     return valid
+
+def _header_fault(pair):
+    "How the sizes of the files of an image and its mask differ, or None"
+    try:
+        with Image.open(pair[0]) as im, Image.open(pair[1]) as mask: return _size_fault(mask, im.shape)
+    except (OSError,Image.DecompressionBombError): return None       # the check of all masks says that it cannot be read
+
+def _size_faults(files):
+    "The masks whose files have another size than those of their images, read from the headers"
+    with ThreadPoolExecutor(8) as ex: found = list(ex.map(_header_fault, files.items()))
+    return [(m, why) for m,why in zip(files.values(), found) if why]
 
 def mask_folder_dls(
     path, # A folder with `images/`, `labels/` (or `masks/`), `codes.txt` and perhaps `valid.txt`
@@ -382,6 +575,7 @@ def mask_folder_dls(
     valid_pct:float=0.2, # Share of the images held out, where there is no `valid.txt`
     seed:int=42, # Of the random choice
     binary:bool=False, # Are the masks black and white, for two classes?
+    void=None, # Name or index of void; None takes the class with a name such as 'Void', else 255
     **kwargs # Of `seg_dls`
 )->DataLoaders:
     "Images and masks of a folder as `DataLoaders`"
@@ -392,9 +586,10 @@ def mask_folder_dls(
     codes = path/'codes.txt'
     if not codes.is_file():
         raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
-    names = [l for l in _lines(codes) if l]
-    valid = _validation(path, files, valid_pct, seed)
-    return seg_dls(L(list(files)), names, valid, size, bs, get_y=MaskOf(files), binary=binary, path=path, **kwargs)
+    valid = _validation(path, list(files), valid_pct, seed)
+    if kwargs.get('item_tfms') is None: _check_sizes(_size_faults(files))         # others may take any size
+    return seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), void=void, binary=binary,
+                   path=path, **kwargs)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7c680547
 def mask_fault(
@@ -405,7 +600,8 @@ def mask_fault(
 )->str: # Or None
     "What is wrong with a mask"
     a = np.asarray(mask)
-    if a.shape != tuple(size): return f"the mask is {'x'.join(map(str, a.shape))} and its image {size[0]}x{size[1]}"
+    other = _size_fault(a, size)
+    if other: return other
     vals = np.unique(a)
     unknown = vals[(vals >= n) & (vals != void)]
     if len(unknown):
@@ -422,6 +618,7 @@ class MaskSurvey(NamedTuple):
     "What a check of all masks found"
     faults:list # Of `(item, reason)`
     seen:list # For training and validation, the set of indices that occur
+    each:list # Of `(item, indices)`, the set of indices of each mask
 
 def _item_name(ds, i):
     "The file of a mask, or else of its item, or else its position"
@@ -431,26 +628,35 @@ def _item_name(ds, i):
     return f"{'validation' if getattr(ds, 'split_idx', 0) else 'training'} sample {i}"
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #2cfaef86
+def _check_pair(ds, i, fault):
+    "What is wrong with a mask, and its indices"
+    try:
+        im = ds.tls[0][i]
+        mask = ds.tls[1][i]
+        return fault(mask, im.size[::-1]),set(np.unique(mask).tolist())
+    except OSError as e: return str(e).removeprefix(f'cannot read the mask {_item_name(ds, i)}: '),set()
+
+def _survey(sets, fault, n_threads=8):
+    "Check all pairs of these data sets"
+    faults = []
+    seen = []
+    each = []
+    with ThreadPoolExecutor(n_threads) as ex:
+        for ds in sets:
+            found = list(ex.map(lambda i: _check_pair(ds, i, fault), range(len(ds))))
+            faults += [(_item_name(ds, i), why) for i,(why,_) in enumerate(found) if why]
+            each += [(_item_name(ds, i), vals) for i,(_,vals) in enumerate(found)]
+            seen.append(set().union(*(vals for _,vals in found)))
+    return MaskSurvey(faults, seen, each)
+
 def survey_masks(
     dls:DataLoaders, # With masks as targets
     n_threads:int=8 # Reading is mostly waiting for the disk
 )->MaskSurvey:
     "Check all masks, of training and validation"
     codes,void = codes_of(dls)
-    def check(ds, i):
-        try:
-            im = ds.tls[0][i]
-            mask = ds.tls[1][i]
-            return mask_fault(mask, im.size[::-1], len(codes), void),set(np.unique(mask).tolist())
-        except OSError as e: return str(e),set()
-    faults = []
-    seen = []
-    with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex:
-        for ds in [dl.dataset for dl in dls.loaders[:2]]:
-            found = list(ex.map(partial(check, ds), range(len(ds))))
-            faults += [(_item_name(ds, i), why) for i,(why,_) in enumerate(found) if why]
-            seen.append(set().union(*(vals for _,vals in found)))
-    return MaskSurvey(faults, seen)
+    fault = partial(mask_fault, n=len(codes), void=void)
+    return _survey([dl.dataset for dl in dls.loaders[:2]], fault, check_int('n_threads', n_threads))
 
 def check_masks(
     dls:DataLoaders, # With masks as targets

@@ -23,7 +23,7 @@ from ..core import *
 from .loss import PixelLoss, SegmentationLoss
 from .metrics import PixelConfusion
 from .models import Segmenter
-from .data import OpenMaskIndices, SegCrop, SegRotate, codes_of, codes_tfm
+from .data import SegCrop, SegRotate, codes_of, codes_tfm
 from .data import mask_folder, mask_folder_dls, missing_classes, scenes, survey_masks
 
 # %% auto #0
@@ -290,17 +290,20 @@ def check_segmentation(
     dls, # With masks as targets
     verify:bool=True # Check every mask?
 ):
-    "Refuse masks that cannot be trained on, naming them; warn of classes without a validation pixel"
+    "Refuse masks that cannot be trained on, naming them; warn of classes without a pixel"
     codes,void = codes_of(dls)
     if len(codes) < 2:
         raise ValueError(f"there is one class only ({codes[0]!r}), so there is nothing to tell apart; "
                          "give the names of all classes, background too")
     if not verify: return
-    faults,(train,valid) = survey_masks(dls)
-    _check_faults(faults)
-    _check_void(codes, void, train | valid, codes_tfm(dls))
-    _check_binary(codes, train | valid, find_tfm(dls, OpenMaskIndices))
-    _warn_missing(codes, void, missing_classes(codes, valid, void))
+    found = survey_masks(dls)
+    train,valid = found.seen
+    _check_faults(found.faults)
+    if getattr(codes_tfm(dls), 'guessed', void >= len(codes)):
+        _check_void(codes, void, train | valid)
+        _check_mixed(codes, void, found.each)
+    _check_classes(codes, void, train)
+    _warn_missing(codes, void, train, valid)
 
 def _check_faults(faults):
     "Refuse the masks that cannot be read as classes"
@@ -313,28 +316,45 @@ def _check_faults(faults):
                      "if a class has no name in codes, give the names of all classes")
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #5bd3ef0c
-def _check_void(codes, void, seen, tfm):
+_void_remedy = ("If the masks are black and white, 0 and 255, say binary=True; if {0} is void, say void={0} "
+                "(of SegBlock, seg_dls or mask_folder_dls)")
+
+def _check_void(codes, void, seen):
     "Refuse 255 that was only assumed to be void where a class is missing, as in masks painted in black and white"
     missing = missing_classes(codes, seen, void)
-    assumed = getattr(tfm, 'guessed', void >= len(codes))
-    if not (missing and assumed and void in seen): return
+    if not missing or void not in seen: return
     raise ValueError(f"class {missing[0]!r} is in no mask, and {void}, which was taken for void, is in some. "
-                     "If the masks are black and white, 0 and 255, open them with "
-                     "SegBlock(codes, binary=True) or seg_dls(..., binary=True); "
-                     f"if {void} is void, say void={void} there")
+                     + _void_remedy.format(void))
 
-def _check_binary(codes, seen, opener):
-    "Refuse `binary=True` for masks that hold 0 and 1 already"
-    if opener is None or not opener.binary or 1 in seen: return
-    raise ValueError(f"with binary=True class {codes[1]!r} is in no mask; "
-                     "if the masks hold 0 and 1 already, leave binary=True out")
+def _check_mixed(codes, void, each):
+    "Refuse two classes that are 0 and 255 in some masks, and 0 and 1 in the others"
+    white = [f for f,vals in each if void in vals and 1 not in vals]
+    index = [f for f,vals in each if 1 in vals]
+    if len(codes) != 2 or not white or not index or any({1,void} <= vals for _,vals in each): return
+    raise ValueError(f"some masks hold 0 and {void}, such as {white[0]}, and others 0 and 1, such as {index[0]}: "
+                     "save all of them in the same way. " + _void_remedy.format(void))
 
-def _warn_missing(codes, void, missing):
-    "Warn of the classes that mean IoU will not count"
+def _check_classes(codes, void, train):
+    "Refuse training masks that hold fewer than two of the classes"
+    missing = missing_classes(codes, train, void)
+    there = [c for i,c in enumerate(codes) if i != void and c not in missing]
+    if len(there) > 1: return
+    only = f"class {there[0]!r} only" if there else 'no class'
+    gone = f": {_names(missing)} in none of them" if missing else ''
+    raise ValueError(f"the masks of the training set hold {only}{gone}, so there is nothing to tell apart; "
+                     "the values in the mask files should be the indices of the classes, which JPEG would change")
+
+def _names(classes): return ', '.join(map(repr, classes[:5])) + (', ...' if len(classes) > 5 else '')
+
+def _warn_missing(codes, void, train, valid):
+    "Warn of the classes that cannot be learned, and of those that mean IoU will not count"
+    unseen = missing_classes(codes, train, void)
+    missing = missing_classes(codes, valid, void)
+    it = 'it' if len(unseen) == 1 else 'them'
+    if unseen: warn(f"{_names(unseen)} in no mask of the training set: the model cannot learn {it}")
     if not missing: return
-    names = ', '.join(map(repr, missing[:5])) + (', ...' if len(missing) > 5 else '')
     counted = len(codes) - (void < len(codes)) - len(missing)
-    warn(f"{names} in no mask of the validation set: mean IoU will be over {counted} classes")
+    warn(f"{_names(missing)} in no mask of the validation set: mean IoU will be over {counted} classes")
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #d7afe379
 def seg_tfms(
@@ -383,7 +403,7 @@ class Segmentation(MakesSegmenters, Task):
     name:ClassVar[str] = 'segmentation'
     score:ClassVar[str] = 'miou'
     learner_cls:ClassVar[type] = SegLearner
-    folder_options:ClassVar[tuple] = ('binary',)
+    folder_options:ClassVar[tuple] = ('binary','void')
 
     @classmethod
     def of(cls, dls):
