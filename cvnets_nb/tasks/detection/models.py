@@ -178,6 +178,10 @@ def _tower(width, depth):
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 
+def _init_scores(conv):
+    nn.init.normal_(conv.weight, std=0.01)
+    nn.init.constant_(conv.bias, -math.log(99))       # one location in a hundred has an object
+
 # %% ../../../nbs/48b_tasks.detection.models.ipynb #0a0424d0
 class FCOS(BaseDetector):
     "Fully convolutional one-stage detector on a feature pyramid (arXiv 1904.01355)"
@@ -201,11 +205,8 @@ class FCOS(BaseDetector):
         self.sides = nn.Conv2d(width, 4, 3, padding=1)
         self.central = nn.Conv2d(width, 1, 3, padding=1)
         self.scales = nn.Parameter(torch.ones(5))          # one for each map, as in the paper
-        self._init_classes()
+        _init_scores(self.class_score)
         self.default_cfg['classifier'] = 'class_score'
-    def _init_classes(self):
-        nn.init.normal_(self.class_score.weight, std=0.01)
-        nn.init.constant_(self.class_score.bias, -math.log(99))       # one location in a hundred has an object
     def maps(self, x):
         features = self.encoder.forward_intermediates(x, indices=self.indices, intermediates_only=True)
         return list(self.fpn({str(i):m for i,m in enumerate(features)}).values())
@@ -213,7 +214,7 @@ class FCOS(BaseDetector):
         of_boxes = self.box_tower(m)
         out = self.class_score(self.class_tower(m)), self.sides(of_boxes)*scale, self.central(of_boxes)
         return [t.permute(0,2,3,1).flatten(1, 2) for t in out]
-    def forward(self, x): # (b,c,h,w) -> scores (b,n,n_out-1), offsets (b,n,4), locations (b,n,4), centrality (b,n)
+    def forward(self, x): # scores (b,n,n_out-1), offsets (b,n,4), locations (b,n,4), centrality (b,n)
         maps = self.maps(x)
         of_maps = [self._of_map(m, k) for m,k in zip(maps, self.scales)]
         scores,sides,central = [torch.cat(o, 1) for o in zip(*of_maps)]
@@ -223,7 +224,7 @@ class FCOS(BaseDetector):
     def _new_scores(self, n_out):
         old = self.class_score
         self.class_score = nn.Conv2d(old.in_channels, n_out-1, 3, padding=1).to(old.weight.device, old.weight.dtype)
-        self._init_classes()
+        _init_scores(self.class_score)
 
 # %% ../../../nbs/48b_tasks.detection.models.ipynb #00d3fee9
 def probabilities(
