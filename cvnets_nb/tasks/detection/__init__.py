@@ -7,7 +7,7 @@ __all__ = ['Detections', 'keep_boxes', 'FCOS', 'SSD', 'Detector', 'detections', 
            'BoxMetric', 'BoxItem', 'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls',
            'box_scenes', 'items_dls', 'Detection', 'DetectionLearner']
 
-# %% ../../../nbs/48h_tasks.detection.__init__.ipynb #77003a6e
+# %% ../../../nbs/48h_tasks.detection.__init__.ipynb #28b84309
 from .boxes import Detections, keep_boxes
 from .models import FCOS, SSD, Detector, detections
 from .loss import DetectionLoss, FCOSLoss, MultiBoxLoss
@@ -15,6 +15,6 @@ from .metrics import BoxMetric
 from .read import BoxItem, check_boxes, read_boxes
 from .data import BoxBlocks, BoxCrop, SSDCrop, box_dls, box_scenes, items_dls
 from .task import Detection, DetectionLearner
-_all_ = ['Detections', 'keep_boxes', 'FCOS', 'SSD', 'Detector', 'detections', 'DetectionLoss', 'FCOSLoss', 'MultiBoxLoss', 'BoxMetric',
-         'BoxItem', 'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes', 'items_dls',
-         'Detection', 'DetectionLearner']
+_all_ = ['Detections', 'keep_boxes', 'FCOS', 'SSD', 'Detector', 'detections',
+         'DetectionLoss', 'FCOSLoss', 'MultiBoxLoss', 'BoxMetric', 'BoxItem', 'check_boxes', 'read_boxes',
+         'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes', 'items_dls', 'Detection', 'DetectionLearner']
