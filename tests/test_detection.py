@@ -7,7 +7,7 @@ from fastai.vision.all import (BBoxBlock, BBoxLblBlock, CropPad, DataBlock, Dihe
                                RandomResizedCrop, RandomResizedCropGPU, Resize, load_learner)
 from cvnets_nb.all import *
 from cvnets_nb.cli import cvnets_train
-from cvnets_nb.models import create_model, list_models, load_weights, save_weights
+from cvnets_nb.models import create_model, list_models, list_weights, load_weights, save_weights
 from cvnets_nb.tasks.detection.boxes import unit_boxes
 from test_models import filled, image
 
@@ -59,6 +59,23 @@ def test_other_classes_keep_the_boxes(head):
     m.reset_classifier(3)
     with torch.no_grad(): after = m(image(64, 64))
     assert torch.allclose(before[1], after[1]) and probabilities_of(after).shape[-1] == 3 == m.num_classes
+@pytest.mark.parametrize('name', ['ssd_mobilenetv1_025', 'ssd_resnet18', 'fcos_mobilenetv1_025'])
+def test_a_checkpoint_of_other_classes(name, tmp_path):
+    "As published ones have: 81 outputs, of which the boxes are kept"
+    have = create_model(name, n_out=81).eval()
+    file = save_weights(have, tmp_path/'m.pt')
+    m = create_model(name, n_out=4, pretrained=file).eval()
+    assert m.num_classes == 4
+    with torch.no_grad(): assert torch.allclose(m(image(64, 64))[1], have(image(64, 64))[1], atol=1e-5)
+    own = create_model(name.split('_', 1)[1], n_out=10)
+    m = create_model(name, n_out=4, pretrained=own.state_dict())                  # of the backbone alone
+    for k, v in m.encoder.state_dict().items(): assert torch.equal(v, own.state_dict()[k])
+
+def test_published_detectors_are_listed():
+    p = {p.arch: p for p in list_weights() if p.recipe == 'detection'}
+    assert len(p) == 8 and set(p) <= set(list_models(task='detection')) and {o.n_out for o in p.values()} == {81}
+    assert p['ssd_resnet50'].url.endswith('cvnets-v2/detection/coco-ssd-resnet-50.pt') and p['ssd_mobilevitv2_200'].top1 == 30.21
+
 def probabilities_of(raw):
     from cvnets_nb.tasks.detection.models import probabilities
     return probabilities(raw)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CVNETS_URL', 'TORCHVISION', 'TIMM', 'read_weights', 'first_difference', 'Published', 'mobilenet_weights',
            'resnet_weights', 'mobilevit_weights', 'mobilevitv2_weights', 'range_augment_weights',
-           'segmentation_weights', 'cvnets_weights', 'torchvision_weights', 'list_weights', 'is_published', 'published',
-           'download', 'elsewhere', 'without_wrapper', 'renamed', 'head_keys', 'lacks_head', 'with_head',
-           'load_weights', 'save_weights', 'adapt_input', 'pretrained_model', 'timm_from']
+           'segmentation_weights', 'detection_weights', 'cvnets_weights', 'torchvision_weights', 'list_weights',
+           'is_published', 'published', 'download', 'elsewhere', 'without_wrapper', 'renamed', 'head_keys',
+           'lacks_head', 'with_head', 'load_weights', 'save_weights', 'adapt_input', 'pretrained_model', 'timm_from']
 
 # %% ../../nbs/38_models.weights.ipynb #ab3a61fc
 import hashlib, logging, os, pickle, re, sys
@@ -81,7 +81,7 @@ class Published(NamedTuple):
     arch:str # Our name
     source:str # What `load_weights` is asked for, e.g. 'cvnets:384'
     url:str # Where it lies
-    top1:float # Accuracy on ImageNet-1k, or mean IoU of a segmenter, in percent, as published
+    top1:float # Accuracy on ImageNet-1k, mean IoU of a segmenter or mean average precision of a detector, in percent, as published
     recipe:str # What it was trained by
     size:int = 224 # Side of the square it is evaluated at
     resize:int = 256 # Short side before the crop
@@ -204,10 +204,24 @@ def segmentation_weights()->list: # Of `Published`
             out.append(_segmenter(arch, folder, f'mobilevitv2/{head}-mobilevitv2-{w}', v))
     return out
 
+# %% ../../nbs/38_models.weights.ipynb #d4ad9822
+# mean average precision in percent, of SSD on MobileViTv2s by width
+_ssd = {'0.5':21.24, '0.75':24.57, '1.0':26.47, '1.25':27.85, '1.5':28.83, '1.75':29.52, '2.0':30.21}
+
+def detection_weights()->list: # Of `Published`
+    "Detectors for COCO (80 classes and the background)"
+    coco = dict(variant='coco', recipe='detection', n_out=81)
+    folder = 'cvnets-v2/detection'
+    out = [_cvnets('ssd_resnet50', f'{folder}/coco-ssd-resnet-50', 29.98, size=384, resize=384, **coco)]
+    for w,v in _ssd.items():
+        file = f'{folder}/mobilevitv2/coco-ssd-mobilevitv2-{w}'
+        out.append(_cvnets(_arch('ssd_mobilevitv2', w), file, v, size=320, resize=320, **coco))
+    return out
+
 def cvnets_weights()->list: # Of `Published`
     "CVNets' checkpoints"
     return [*mobilenet_weights(), *resnet_weights(), *mobilevit_weights(), *mobilevitv2_weights(),
-            *range_augment_weights(), *segmentation_weights()]
+            *range_augment_weights(), *segmentation_weights(), *detection_weights()]
 
 # %% ../../nbs/38_models.weights.ipynb #72fab52e
 _resnet_tv = {f'resnet{d}_tv':f'resnet{d}' for d in (18,34,50,101)}
@@ -500,6 +514,7 @@ def _trained_sizes(model, have):
     fc   = have.get(f"{_one(model.default_cfg['classifier'])}.weight")
     conv = have.get(f"{_one(model.default_cfg['first_conv'])}.weight")
     n_out    = 1000 if fc is None else fc.shape[0]
+    if fc is not None and hasattr(model, 'n_out_of'): n_out = model.n_out_of(fc.shape[0])
     in_chans = 3 if conv is None or conv.ndim != 4 else conv.shape[1]
     return n_out, in_chans
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 import torch
+from fastcore.basics import patch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -225,6 +226,21 @@ class FCOS(BaseDetector):
         old = self.class_score
         self.class_score = nn.Conv2d(old.in_channels, n_out-1, 3, padding=1).to(old.weight.device, old.weight.dtype)
         _init_scores(self.class_score)
+
+# %% ../../../nbs/48b_tasks.detection.models.ipynb #a9fa9ef7
+@patch
+def n_out_of(self:SSD,
+    channels:int # Output channels of the first head
+)->int:
+    "The classes, with the background, of a checkpoint"
+    return channels//self.ssd_heads[0].n_anchors - 4
+
+@patch
+def n_out_of(self:FCOS,
+    channels:int # Output channels of the class scores
+)->int:
+    "The classes, with the background, of a checkpoint"
+    return channels + 1
 
 # %% ../../../nbs/48b_tasks.detection.models.ipynb #00d3fee9
 def probabilities(
