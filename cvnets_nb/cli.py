@@ -95,8 +95,8 @@ def settings(
     return own
 
 # %% ../nbs/82_cli.ipynb #d5108697
-_about = ("Train a model of images, for classes, labels, values or masks, with multi-scale variable batches and Sample "
-          "Efficient Training, and see what that saved. Without --data it trains on scikit-learn's handwritten digits.")
+_about = ("Train a model of images, for classes, labels, values, masks or boxes, with multi-scale variable batches and "
+          "Sample Efficient Training, and see what that saved. Without --data it trains on scikit-learn's handwritten digits.")
 
 def _default_text(name):
     "The default of an option as the help prints it"
