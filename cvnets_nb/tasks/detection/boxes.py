@@ -161,7 +161,8 @@ def keep_boxes(
     score:float=0.01, # Least probability; CVNets' value
     iou:float=0.5, # Overlap from which two boxes are taken for the same object
     top_k:int=400, # Boxes of a class that non-maximum suppression gets, at most
-    most:int=200 # Objects in an image, at most
+    most:int=200, # Objects in an image, at most
+    by_class:bool=True # May boxes of different classes overlap? Metrics want all of them, people the likeliest
 )->Detections: # In pixels
     "The best of the predicted boxes, without doubles"
     h,w = size
@@ -174,7 +175,8 @@ def keep_boxes(
     best = best[ok]
     labels = labels[ok]
     pixels = inside[place[ok]]*torch.tensor([w,h,w,h], device=boxes.device)
-    order = batched_nms(pixels, best, labels, iou)[:most]
+    groups = labels if by_class else torch.zeros_like(labels)
+    order = batched_nms(pixels, best, groups, iou)[:most]
     return Detections(pixels[order], best[order], labels[order])
 
 # %% ../../../nbs/48a_tasks.detection.boxes.ipynb #3e4223ce

@@ -132,7 +132,7 @@ class DetectionLearner(Learner):
         "Each image of a batch with what is found and what is there"
         x,boxes,labels = self._set_device(b)
         size = x.shape[-2:]
-        with _evaluating(get_model(self.model)) as model: found = detections(model(x), size, score=score)
+        with _evaluating(get_model(self.model)) as model: found = detections(model(x), size, score=score, by_class=False)
         true = truth_dicts(boxes, labels, size)
         found = [Detections(*(o.cpu().as_subclass(Tensor) for o in d)) for d in found]
         return [(im.cpu(), d, t['boxes'], t['labels']) for im,d,t in zip(decode((x,))[0], found, true)]
@@ -158,7 +158,8 @@ def predict(self:DetectionLearner,
     pixels = np.array(image.resize(self.base_size()[::-1], Image.Resampling.BILINEAR))
     x = TensorImage(torch.from_numpy(pixels).permute(2,0,1)[None])
     x = self.dls.valid.after_batch((to_device(x, self.dls.device or 'cpu'),))[0]
-    with _evaluating(get_model(self.model)) as model: d = detections(model(x), image.size[::-1], score=score)[0]
+    with _evaluating(get_model(self.model)) as model:
+        d = detections(model(x), image.size[::-1], score=score, by_class=False)[0]
     boxes,scores,labels = [o.cpu().as_subclass(Tensor) for o in d]
     found = Found(boxes, self.class_names(labels), scores)
     return (image, found) if with_input else found
