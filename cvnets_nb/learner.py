@@ -376,8 +376,8 @@ def chosen_by(
     own = [cb for cb in cbs if isinstance(cb, Selection)]
     given = own + [set]*isinstance(set, Selection)
     if not planned: _check_needs_no_plan(given)
+    if isinstance(set, Selection): return [set]            # of two of a kind the newer one stays, see `OnePerKind`
     if set is False or own: return []
-    if given: return given
     if set is not True:
         raise ValueError(f"set must be True, False, or a SET(...) or another callback that selects, got {set!r}")
     if not planned: return []

@@ -7,14 +7,16 @@ from types import SimpleNamespace
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn
 import fastai.callback.fp16 as fp16
-from fastai.vision.all import (Callback, GradientAccumulation, Learner, MixedPrecision, accuracy, load_learner, set_seed)
+from fastai.vision.all import (Callback, CancelFitException, GradientAccumulation, Learner, MixedPrecision, accuracy, load_learner, set_seed)
 from safetensors.torch import load_file
 from cvnets_nb.callback import *
 from cvnets_nb.callback.ema import model_tensors
 from cvnets_nb.callback.plan import LossChanges
 from cvnets_nb.callback.set import update_counts
 from cvnets_nb.data import digits
+from cvnets_nb.learner import set_learner
 from cvnets_nb.samplers import MScVBS, SScFBS
+from cvnets_nb.tasks import scenes, toy_data
 
 N_ACC, THRESHOLD, EPOCHS = 40, 0.1, 2
 
@@ -266,3 +268,36 @@ def test_an_interrupted_fit_loses_no_change_of_the_loss(dls, teacher):
         learn.fit(1, lr=0, cbs=[PlanCallback(), (probe := Probe())])
     assert abs(float(learn.validate()[0]) - before) < 1e-6
     for b in probe.batches: assert abs(b.loss - float(F.cross_entropy(b.pred, b.y))) < 1e-5
+
+@pytest.mark.parametrize('select', [lambda: SET(THRESHOLD, 1, keep=.1, until=.8), lambda: InfoBatch(.5, until=.75)])
+def test_a_skipped_epoch_leaves_no_choice_behind(select, dls, tmp_path):
+    "A training resumed at the epoch at which all samples come back trains on all of them"
+    def samples(learn): return [len(np.concatenate([b.ids for b in learn.probe.batches if b.epoch == e] or [np.zeros(0)])) for e in range(5)]
+    def make():
+        set_seed(1)
+        return Learner(dls, net(), cbs=[select(), CheckpointCallback(tmp_path), Probe()])
+    whole, cut = make(), make()
+    class Stop(Callback):
+        def before_epoch(self):
+            if self.learn.epoch == 4: raise CancelFitException
+    with whole.no_bar(), whole.no_logging(): whole.fit(5, 2e-2)
+    with cut.no_bar(), cut.no_logging(): cut.fit(5, 2e-2, cbs=Stop())
+    again = make()
+    k = load_checkpoint(again, tmp_path/'last.pth')
+    with again.no_bar(), again.no_logging(): again.fit(5, 2e-2, start_epoch=4)
+    assert samples(whole)[4] == dls.train.n == samples(again)[4] and min(samples(whole)[:4]) < dls.train.n
+
+def test_two_ways_to_choose_are_refused(dls):
+    with pytest.raises(ValueError, match='SET and InfoBatch both choose|InfoBatch and SET both choose'):
+        quiet(Learner(dls, net(), cbs=[SET(), InfoBatch()]))
+    quiet(Learner(dls, net(), cbs=[SET(), InfoBatch(), OnePerKind()]))
+    quiet(Learner(dls, net(), cbs=[SET(), SelectiveBackprop()]))
+def quiet(learn):
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+
+def test_distill_is_for_one_class_an_image(teacher):
+    for task, out in (('multi_label', 3), ('regression', 1)):
+        with pytest.raises(ValueError, match=f'targets here are for {task}'):
+            quiet(set_learner(toy_data(task, size=16, bs=32, n=60), nn.Sequential(nn.Flatten(), nn.Linear(768, out)), set=False, cbs=Distill(teacher)))
+    with pytest.raises(ValueError, match='targets here are for segmentation'):
+        quiet(set_learner(scenes(32, bs=4, n=8), 'mobilenetv1_025', head='plain', set=False, cbs=Distill(teacher)))

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import ClassVar
 import numpy as np, pytest, torch
 from PIL import Image
-from fastai.vision.all import (DataBlock, IndexSplitter, ItemGetter, L1LossFlat, RegressionBlock, RegressionSetup, Resize, TransformBlock, IntToFloatTensor, load_learner, mae, Callback)
+from fastai.vision.all import (CategoryBlock, DataBlock, MultiCategoryBlock, IndexSplitter, ItemGetter, L1LossFlat, RegressionBlock, RegressionSetup, Resize, TransformBlock, IntToFloatTensor, load_learner, mae, Callback)
 from cvnets_nb.all import *
 from cvnets_nb.bench import Arm, run_row
 from cvnets_nb.cli import cvnets_train
 from cvnets_nb.data import digit_items
 from cvnets_nb.tasks.classification import ValueLearner
-from cvnets_nb.tasks.core import find_tfm, task_class, _tasks
+from cvnets_nb.data import OpenImage
+from cvnets_nb.tasks.core import find_tfm, get_task, task_class, _tasks
 from test_segmentation import direct_scores
 
 # --- a task of one's own, in twenty lines: how much ink an image has, from the brightness of the digits
@@ -202,3 +203,19 @@ def test_two_processes_know_the_same(tmp_path):
 if __name__ == '__main__':
     _rank(sys.argv[1])
     os._exit(0)     # torch's threads sometimes abort an interpreter that ends while the other rank's do
+
+def test_encoded_labels_and_several_targets():
+    rgb = [[np.stack([a]*3, -1), y] for a, y in digit_items()[:40]]
+    db = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), MultiCategoryBlock(encoded=True, vocab=['odd', 'any'])), get_x=ItemGetter(0), get_y=odd_or_any, item_tfms=Resize(32))
+    learn = set_learner(db.dataloaders(rgb, bs=8, num_workers=0), arch)
+    assert learn.task.name == 'multi_label'
+    quiet(learn.fit, 1)
+    two = DataBlock((TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor), CategoryBlock, RegressionBlock), n_inp=1, getters=[ItemGetter(0), ItemGetter(1), ItemGetter(1)], item_tfms=Resize(32))
+    with pytest.raises(ValueError, match='no task knows these targets'): task_of(two.dataloaders(rgb, bs=8, num_workers=0))
+def odd_or_any(o): return [o[1] % 2, 1]
+
+def test_names_of_tasks_are_taken_once():
+    with pytest.raises(ValueError, match="the name 'classification' is taken"): register_task(type('Other', (Classification,), {}))
+    with pytest.raises(ValueError, match='needs a classmethod `of'): register_task(type('Nobodys', (Task,), dict(name='nobodys')))
+    register_task(InkTask)
+    assert list(_tasks)[-1] == 'ink' and type(get_task(InkTask, data('ink'))) is InkTask

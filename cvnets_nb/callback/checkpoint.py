@@ -15,6 +15,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.callback.core import Callback
+from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.torch_core import get_model, num_distrib, rank_distrib, to_device
 from ..core import whole_file
@@ -101,7 +102,20 @@ def training_state(
         frozen_idx=getattr(learn.opt, 'frozen_idx', 0),
         scaler=None if scaler is None else scaler.state_dict(),
         seed=whole_dl(dl).seed if has_plan(dl) else None,
+        smooth_loss=_smooth_loss(learn),
+        accumulated=_accumulated(learn),
         callbacks={cb.name:cb.state_dict() for cb in learn.cbs if has_state(cb)}))
+
+def _smooth_loss(learn):
+    "The state of the training loss that fastai's `Recorder` smooths"
+    loss = learn.recorder.smooth_loss
+    return dict(count=loss.count, val=float(loss.val))
+
+def _accumulated(learn):
+    "Gradients that wait for the optimizer's next step, under fastai's `GradientAccumulation`"
+    cb = next((cb for cb in learn.cbs if isinstance(cb, GradientAccumulation)), None)
+    if cb is None or not cb.count: return None
+    return dict(count=cb.count, grads=[p.grad for p in get_model(learn.model).parameters()])
 
 # %% ../../nbs/53_callback.checkpoint.ipynb #69cce16b
 def is_better(
@@ -126,6 +140,7 @@ class MonitorCallback(Callback):
         if self.run and self.monitor not in names:
             raise ValueError(f"monitor {self.monitor!r} is not recorded; choose one of {', '.join(names)}")
     def before_train(self): self._ran = True
+    def after_cancel_epoch(self): self._ran = False      # its values are not known
     def after_epoch(self):
         if not self._ran: return          # a skipped epoch, or a validation
         self._ran = False
@@ -201,6 +216,17 @@ class _Resume(Callback):
             f"the checkpoint is of a fit of {sd['n_epoch']} epochs and this one has {learn.n_epoch}: the schedule differs")
         if sd['scaler'] and getattr(learn, 'scaler', None) is not None: learn.scaler.load_state_dict(sd['scaler'])
         if rank_distrib() < len(sd['rng']): set_rng_state(sd['rng'][rank_distrib()], learn.dls.loaders)
+        if sd.get('smooth_loss'): self._restore_loss(sd['smooth_loss'])
+        if sd.get('accumulated'): self._restore_grads(sd['accumulated'])
+    def _restore_loss(self, state):
+        loss = self.learn.recorder.smooth_loss
+        loss.count,loss.val = state['count'],torch.tensor(state['val'])
+    def _restore_grads(self, state):
+        cb = next((cb for cb in self.learn.cbs if isinstance(cb, GradientAccumulation)), None)
+        if cb is None: return
+        cb.count = state['count']
+        for p,grad in zip(get_model(self.learn.model).parameters(), state['grads']):
+            p.grad = None if grad is None else grad.to(p.device)
     def after_fit(self):
         if is_fit(self.learn): self.learn.remove_cb(self)
 
@@ -221,7 +247,8 @@ def load_checkpoint(
     if hasattr(learn, 'resuming'): learn.remove_cb(learn.resuming)
     for cb in list(learn.cbs)[::-1]:        # of two with a name the newer is the one that worked
         if cb.name in sd['callbacks'] and has_state(cb): cb.load_state_dict(sd['callbacks'].pop(cb.name))
-    learn.add_cb(_Resume({k:sd[k] for k in ('callbacks','epoch','n_epoch','scaler','rng')}))
+    keys = 'callbacks','epoch','n_epoch','scaler','rng','smooth_loss','accumulated'
+    learn.add_cb(_Resume({k:sd.get(k) for k in keys}))
     return sd['epoch']
 
 def _load_opt(learn, sd):

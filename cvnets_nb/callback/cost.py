@@ -172,9 +172,11 @@ class CostLedger(PlanCallback):
         self._peak = None
         self._memory = ''
         self._calib = None
+        self._acc = 0          # where a resumed training's count of accumulated samples stands
     def before_fit(self):
         super().before_fit()
         self._run = _Run() if is_fit(self.learn) else None
+        if self._run: self._run.acc,self._acc = self._acc,0
         if self._run and self.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(self.device)
     def before_train(self):
         super().before_train()
@@ -440,7 +442,7 @@ def plot(self:CostLedger,
 def state_dict(self:CostLedger):
     "The costs so far, as plain values"
     return dict(totals=dict(self._tot), base=dict(self._base), peak=self._peak, memory=self._memory,
-                calib=dict(self._calib or {}))
+                calib=dict(self._calib or {}), acc=self._run.acc if self._run else 0)
 
 @patch
 def load_state_dict(self:CostLedger,
@@ -450,5 +452,6 @@ def load_state_dict(self:CostLedger,
     self._tot = dict(sd['totals'])
     self._base = dict(sd['base'])
     self._calib = dict(sd['calib']) or None
+    self._acc = sd.get('acc', 0)
     self._peak = sd['peak']
     self._memory = sd['memory']

@@ -10,6 +10,8 @@ import torch, torch.nn.functional as F
 from torch import nn
 from fastai.callback.core import Callback
 from fastai.torch_core import to_float
+from fastcore.basics import patch
+from ..tasks import task_of
 from .plan import add_loss_changes
 
 # %% ../../nbs/56_callback.distill.ipynb #8da07574
@@ -66,6 +68,7 @@ class Distill(Callback):
         if self.teacher is None: raise ValueError(
             "the teacher of Distill is not part of a copy or an export: give it back, "
             "learn.distill.teacher = ..., or train without, learn.remove_cb(Distill)")
+        self.check_task()
         self.teacher.to(next(self.learn.model.parameters()).device).eval()
     def change_loss(self,
         loss # Of the step
@@ -75,12 +78,30 @@ class Distill(Callback):
         weights = self.learn.sample_weights
         if weights is not None: part = part*weights
         return (1-self.alpha)*loss + self.alpha*part.mean()
-    def teacher_losses(self,
-        student # Scores of the batch, (b,c)
-    ):  # (b,)
-        "The difference from the teacher's answers, of each sample of the batch"
-        with torch.no_grad(): teacher = to_float(self.teacher(*self.learn.xb))      # as mixed precision makes the student's
-        if teacher.shape != student.shape: raise ValueError(
-            f"the teacher answers with {tuple(teacher.shape)} and the student with {tuple(student.shape)}; "
-            "both must score the same classes")
-        return hard_losses(student, teacher) if self.hard else soft_losses(student, teacher, self.T)
+
+# %% ../../nbs/56_callback.distill.ipynb #24b0887a
+@patch
+def check_task(self:Distill):
+    "Refuse targets other than one class an image, as far as they are known"
+    task = getattr(self.learn, 'task', None)
+    if task is None:
+        try: task = task_of(self.dls)
+        except ValueError: return                 # data of no known task: the shapes tell
+    if not task.one_class: raise ValueError(
+        f"Distill compares probabilities of one class an image, and the targets here are for {task.name}; "
+        "train without it, or add a loss of your own")
+
+@patch
+def teacher_losses(self:Distill,
+    student # Scores of the batch, (b,c)
+):  # (b,)
+    "The difference from the teacher's answers, of each sample of the batch"
+    with torch.no_grad(): teacher = to_float(self.teacher(*self.learn.xb))      # as mixed precision makes the student's
+    for who,scores in (('teacher', teacher), ('student', student)):
+        if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[1] < 2: raise ValueError(
+            f"Distill needs the scores of two classes or more for each image, and the {who} answers with "
+            f"{getattr(scores, 'shape', type(scores).__name__)}")
+    if teacher.shape != student.shape: raise ValueError(
+        f"the teacher answers with {tuple(teacher.shape)} and the student with {tuple(student.shape)}; "
+        "both must score the same classes")
+    return hard_losses(student, teacher) if self.hard else soft_losses(student, teacher, self.T)

@@ -86,7 +86,8 @@ class Selection(PlanCallback):
     "A way to choose the samples that are trained on"
     needs_plan = True
     takes_mixed = False
-    on = False      # `on`: is this a fit of training data?
+    chooses = True      # does it choose the samples of an epoch?
+    on = False      # is this a fit of training data?
     def start_fit(self): "Called once a fit"
     def choose(self): "The ids of the coming epoch; None for all"
     def start_epoch(self): "Called when the epoch's plan is there"
@@ -100,7 +101,7 @@ class Selection(PlanCallback):
         self.check_fit()
         self.start_fit()
     def before_epoch(self):
-        if self.on and (ids := self.choose()) is not None: self.learn.chosen_ids = ids
+        if self.on and self.chooses: self.learn.chosen_ids = self.choose()
     def before_train(self):
         super().before_train()
         if self.on: self.start_epoch()
@@ -113,10 +114,14 @@ class Selection(PlanCallback):
 # %% ../../nbs/50_callback.plan.ipynb #3728a2ff
 @patch
 def check_fit(self:Selection):
-    "Refuse a fit without a plan, or with mixed targets, where this method needs the one or cannot have the other"
+    "Refuse a fit without a plan, with mixed targets, or with two such methods, where this one cannot work so"
     name = type(self).__name__
     mix = self.mixing()
     dl = self.dls.train
+    others = [cb for cb in self.learn.cbs if isinstance(cb, Selection) and cb is not self]
+    rival = next((cb for cb in others if cb.chooses and cb.run), None)
+    if self.chooses and rival is not None: raise ValueError(
+        f"{name} and {type(rival).__name__} both choose the samples of the next plan; leave one of them out, or add OnePerKind()")
     if self.needs_plan and not has_plan(dl): raise ValueError(
         f"{name} chooses the samples of the next plan, and this training loader ({type(dl).__name__}) has none: "
         "make it plan-driven first, dls = dls.with_plan(MScVBS(size=..., bs=...))")

@@ -157,6 +157,7 @@ class SelectiveBackprop(Selection):
     "Train on the samples of each batch that have the largest losses (arXiv 1910.00762)"
     order = PlanCallback.order+1
     needs_plan = False
+    chooses = False
     def __init__(self,
         keep:float=0.5, # Share of each batch that is trained on
         start:float=0.5, # Share of a fit that trains on everything first; Composer's value

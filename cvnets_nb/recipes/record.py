@@ -59,17 +59,17 @@ class Recipe:
     masks:MaskRecipe=None # What only a training on masks has
     boxes:BoxRecipe=None # What only a training on boxes has
     def __post_init__(self):
-        _as_tuples(self, 'archs', 'crop', 'rand_augment')
+        _as_plain(self, 'archs', 'crop', 'rand_augment')
         check_recipe(self)
 
 # %% ../../nbs/60_recipes.record.ipynb #85ebf279
 recipe_parts = dict(segmentation='masks', detection='boxes') # The field that holds the part of each task
 
-def _as_tuples(r, *names):
-    "Make tuples of lists, since YAML has no tuples"
-    for k in names:
-        v = getattr(r, k)
-        if isinstance(v, list): object.__setattr__(r, k, tuple(v))
+def _as_plain(r, *pairs):
+    "Make Python's numbers of NumPy's, and tuples of lists, since YAML has no others"
+    for k,v in vars(r).items():
+        if hasattr(v, 'dtype') and v.shape == (): object.__setattr__(r, k, v.item())
+        if k in pairs and isinstance(v, list): object.__setattr__(r, k, tuple(v))
 
 def part_class(
     part:str # One of the fields in `recipe_parts`
@@ -107,14 +107,26 @@ def check_recipe(
     for check in (_check_kinds, _check_numbers, _check_pairs, _check_together): check(r)
     if r.part is not None: r.part.check(r)
 
-def _refuse(r, k, what): raise ValueError(f"{k} must be {what}, got {getattr(r, k)!r}")
+def _refuse(r, k, what):
+    v = getattr(r, k)
+    hint = '; YAML takes 1e-4 for text, write 1.0e-4' if isinstance(v, str) and _looks_like_a_number(v) else ''
+    raise ValueError(f"{k} must be {what}, got {v!r}{hint}")
+def _looks_like_a_number(s):
+    try: return math.isfinite(float(s))
+    except ValueError: return False
 def _is_number(v): return isinstance(v, numbers.Real) and not isinstance(v, bool) and math.isfinite(v)
 def _is_share(v): return _is_number(v) and 0 <= v <= 1
 def _is_positive(v): return _is_number(v) and v > 0
 def _is_pair(v): return isinstance(v, tuple) and len(v) == 2
 def _is_range(v): return _is_pair(v) and all(map(_is_number, v)) and 0 < v[0] <= v[1]
 
+_flags = 'nesterov','wd_1d','auto_augment'
+
 def _check_kinds(r):
+    if not isinstance(r.name, str): _refuse(r, 'name', "text")
+    if not isinstance(r.archs, tuple) or not all(isinstance(o, str) for o in r.archs): _refuse(r, 'archs', "a list of names")
+    for k in _flags:
+        if not isinstance(getattr(r, k), bool): _refuse(r, k, "true or false")
     for k,names in _one_of.items():
         if getattr(r, k) not in names: _refuse(r, k, f"one of {', '.join(names)}")
     if r.output_stride not in (None,8,16,32): _refuse(r, 'output_stride', "8, 16, 32 or None")
@@ -142,13 +154,15 @@ def _check_numbers(r):
 def _check_pairs(r):
     if r.crop is not None and not (_is_range(r.crop) and r.crop[1] <= 1):
         _refuse(r, 'crop', "two shares of the area, the smaller first, or None")
-    if r.rand_augment is not None and not _is_pair(r.rand_augment):
+    if r.rand_augment is not None and not (_is_pair(r.rand_augment) and all(map(_is_number, r.rand_augment))):
         _refuse(r, 'rand_augment', "(operations, magnitude), or None")
 
 def _check_together(r):
     "Refuse values that contradict each other"
     if max(r.lr_min, r.lr_start) > r.lr:
         raise ValueError(f"lr_min {r.lr_min!r} and lr_start {r.lr_start!r} must not be over lr {r.lr!r}")
+    if r.min_size and r.max_size and r.min_size > r.max_size:
+        raise ValueError(f"min_size {r.min_size} must not be over max_size {r.max_size}")
     if r.rand_augment and r.auto_augment:
         raise ValueError("rand_augment and auto_augment exclude each other; give one of them")
     if r.eval_resize < r.size:
@@ -201,7 +215,7 @@ class MaskRecipe:
     miou:float=None # Published mean IoU, in %
     @property
     def changes_images(self): return self.resize is not None
-    def __post_init__(self): _as_tuples(self, 'resize')
+    def __post_init__(self): _as_plain(self, 'resize')
     def check(self,
         r:Recipe # The recipe that it is a part of
     ):

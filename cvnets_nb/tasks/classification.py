@@ -4,12 +4,13 @@
 
 # %% ../../nbs/41_tasks.classification.ipynb #98a0dc49
 from __future__ import annotations
+import numbers
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np, torch
 from torch import Tensor
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import Categorize, MultiCategorize, RegressionSetup, get_c
+from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize, RegressionSetup, get_c
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat, MSELossFlat
 from fastai.metrics import accuracy, accuracy_multi, mae
@@ -54,6 +55,7 @@ def as_item(
 class Classification(Task):
     "One class an image"
     name:ClassVar[str] = 'classification'
+    one_class:ClassVar[bool] = True
     folder_options:ClassVar[tuple] = ('skip','train','valid')
 
     @classmethod
@@ -112,7 +114,9 @@ class MultiLabel(ReadsTable, Task):
     counted:ClassVar[tuple] = ('label','labels')
 
     @classmethod
-    def of(cls, dls): return cls(len(dls.vocab)) if find_tfm(dls, MultiCategorize) else None
+    def of(cls, dls):
+        own = find_tfm(dls, MultiCategorize, EncodedMultiCategorize)
+        return None if own is None else cls(len(dls.vocab))
     def loss(self, smoothing=0.): return BCEWithLogitsLossFlat()
     def metrics(self): return [accuracy_multi]
     def check_recipe(self, recipe):
@@ -184,7 +188,9 @@ class Regression(ReadsTable, Task):
     @classmethod
     def of(cls, dls):
         points = find_tfm(dls, PointScaler) and isinstance(cls._first(dls), TensorPoint)
-        return cls(int(get_c(dls))) if find_tfm(dls, RegressionSetup) or points else None
+        if not (find_tfm(dls, RegressionSetup) or points): return None
+        n_out = get_c(dls)
+        return cls(int(n_out)) if isinstance(n_out, numbers.Integral) else None      # a list for several targets
     @staticmethod
     def _first(dls):
         tls = getattr(dls.train_ds, 'tls', None)

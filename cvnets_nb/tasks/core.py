@@ -91,6 +91,7 @@ def as_it_is(
 class KnowsEasy:
     "What it means that a sample is easy"
     default_set = True # Does `set=True` add a `SET` with its defaults? False where it needs more than these
+    one_class = False # Does the model score classes of which each image has one?
     def passes(self,
         pred, # The model's output, on its device
         yb:tuple, # All targets of the batch
@@ -181,7 +182,7 @@ class Task(MakesModels, KnowsEasy, HasData):
         recipe # With the name of its `task`
     ):
         "Refuse a recipe of another task, unless it does not change the images"
-        if recipe.task == self.name or not recipe.changes_images: return
+        if recipe.task == self.name or recipe.part is None and not recipe.changes_images: return
         raise ValueError(f"recipe {recipe.name!r} is for {recipe.task}, and the targets here are for {self.name}; "
                          "list_recipes() has others")
     def item_tfms(self,
@@ -198,7 +199,14 @@ def register_task(
     cls:type # A sub-class of `Task`
 )->type: # The same, so that it works as a decorator
     "Make `task_of` try this task, before those that were registered earlier"
-    if not cls.name: raise ValueError(f"{cls.__name__} needs a name, for messages, recipes and the command")
+    if not cls.name or not isinstance(cls.name, str):
+        raise ValueError(f"{cls.__name__} needs a name, for messages, recipes and the command")
+    if cls.of.__func__ is Task.of.__func__:
+        raise ValueError(f"{cls.__name__} needs a classmethod `of(dls)`, which gives the task of these data or None")
+    old = _tasks.pop(cls.name, None)       # a class that is registered again is tried first
+    if old is not None and old.__qualname__ != cls.__qualname__:
+        _tasks[cls.name] = old
+        raise ValueError(f"the name {cls.name!r} is taken by {old.__module__}.{old.__qualname__}; give {cls.__name__} its own")
     _tasks[cls.name] = cls
     return cls
 
@@ -248,13 +256,14 @@ def task_of(
 def _tfm_names(dls): return ', '.join(type(t).__name__ for t in target_tfms(dls))
 
 def get_task(
-    task, # A name of `list_tasks()`, a `Task`, or None to read it from the data
+    task, # A name of `list_tasks()`, a `Task` or its class, or None to read it from the data
     dls:DataLoaders # Any fastai `DataLoaders`
 )->Task:
     "The task of this name, or of the data"
     if task is None: return task_of(dls)
     if isinstance(task, Task): return task
-    found = _tasks[task].of(dls)
+    cls = task if isinstance(task, type) and issubclass(task, Task) else _tasks[task]
+    found = cls.of(dls)
     if found is not None: return found
     raise ValueError(f"task={task!r} does not know these targets, whose transforms are {_tfm_names(dls) or 'none'}; "
                      "leave task out to let the data decide")

@@ -277,6 +277,14 @@ def sure_share(
     sure = count(labelled & (label == targ) & sure_pixels(pred, label, threshold))
     return (sure/seen.clamp(min=1)).sum(1)/(seen > 0).sum(1).clamp(min=1)
 
+# %% ../../../nbs/46_tasks.segmentation.task.ipynb #3c014b04
+def _check_fill(dls, void):
+    "Refuse a transform that fills masks with another index than that of void"
+    for t in dls.train.after_item.fs:
+        if isinstance(t, (SegCrop,SegRotate)) and t.void != void: raise ValueError(
+            f"{type(t).__name__} fills masks with {t.void} where there is no image, and void is {void} in these data: "
+            f"give it void={void}")
+
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #0208b2d9
 def is_masks(
     dls # Any fastai `DataLoaders`
@@ -295,6 +303,7 @@ def check_segmentation(
     if len(codes) < 2:
         raise ValueError(f"there is one class only ({codes[0]!r}), so there is nothing to tell apart; "
                          "give the names of all classes, background too")
+    _check_fill(dls, void)
     if not verify: return
     found = survey_masks(dls)
     train,valid = found.seen
@@ -417,7 +426,7 @@ class Segmentation(MakesSegmenters, Task):
         return PixelLoss(loss_func, self.void)
     def metrics(self): return _both_metrics(self.n_out, self.void)
     def check_recipe(self, recipe):
-        if recipe.task == self.name or not recipe.changes_images: return
+        if recipe.task == self.name or recipe.part is None and not recipe.changes_images: return
         raise ValueError(f"recipe {recipe.name!r} crops or mixes images as {recipe.task} does, "
                          "and masks would not follow; take one for masks, such as 'small_masks', "
                          "or recipe.replace(crop=None, mixup=0., cutmix=0.)")
