@@ -4,41 +4,36 @@
 
 # %% auto #0
 __all__ = ['arms', 'coarse', 'Arm', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
-           'machine', 'made_on', 'run_rows', 'bench_data', 'bench_masks', 'frontier', 'score_of', 'summary', 'plateau',
-           'at_plateau', 'shares', 'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
+           'machine', 'made_on', 'run_rows', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares',
+           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, torch
-from PIL import Image
 from torch import nn
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner
 from fastai.metrics import accuracy
 from fastai.torch_core import set_seed
 from fastai.callback.schedule import *
-from fastai.data.block import DataBlock, CategoryBlock
 from fastai.data.core import TfmdDL
-from fastai.data.transforms import get_image_files, parent_label, IndexSplitter, ItemGetter, RandomSplitter
-from fastai.vision.augment import RandomResizedCrop, FlipItem
-from fastai.vision.data import ImageBlock
 from .core import as_size, nearest_multiple, whole_file
 from .samplers import *
 from .data import *
-from .data.folder import open_image
+from .data.folder import bench_data
 from .models import *
 from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
 from .callback import *
 from .tasks import *
-from .tasks.core import task_class
-from .tasks.segmentation.data import open_mask
+from .tasks.core import folder_task, task_class
+from .tasks.segmentation.data import bench_masks
 from .learner import set_learner, speed_cbs
 from .recipes import get_recipe
 from .recipes.train import recipe_sampler
@@ -327,80 +322,9 @@ def run_rows(
             write_row(path, row)
     return read_rows(path)
 
-# %% ../nbs/81_bench.ipynb #d50b8996
-def bench_data(
-    path, # Folder of class folders, or one with `train` and `test` of such
-    size:int, # Base size in pixels
-    bs:int, # Batch size
-    per_class:int=None # Images of each class of `train` to use; None for all
-):  # `data(seed, num_workers)` -> `DataLoaders`
-    "The data of a comparison: random resized crops and flips; the seed draws the split and the images of each class"
-    path = Path(path)
-    if not path.is_dir(): raise ValueError(f"data path {path} is no folder; give a folder of class folders")
-    files = get_image_files(path).sorted()
-    def data(seed, num_workers):
-        items = files
-        splitter = RandomSplitter(0.2, seed=seed)
-        if (path/'train').is_dir():
-            train,test = _train_test(path, files, per_class, seed)
-            items = train + test
-            splitter = IndexSplitter(range(len(train), len(items)))
-        tfms = [RandomResizedCrop(size, min_scale=0.5), FlipItem()]
-        block = DataBlock((ImageBlock, CategoryBlock), get_y=parent_label, splitter=splitter, item_tfms=tfms)
-        return block.dataloaders(items, bs=bs, num_workers=num_workers)
-    return data
-
-def _train_test(path, files, per_class, seed):
-    "The files of `train`, so many of each class, and those of `test`"
-    train = [f for f in files if f.relative_to(path).parts[0] == 'train']
-    test = [f for f in files if f.relative_to(path).parts[0] == 'test']
-    names = np.array([f.parent.name for f in train])
-    rng = np.random.default_rng(seed)
-    keep = np.concatenate([rng.permutation(np.flatnonzero(names == c))[:per_class] for c in np.unique(names)])
-    return [train[i] for i in keep], test
-
-# %% ../nbs/81_bench.ipynb #17cdf6f2
-def bench_masks(
-    path, # Folder in CamVid's layout
-    size, # Base size in pixels, an int or `(h, w)`
-    bs:int, # Batch size
-    short:int=None # Short side that images and masks are kept at; None as they are
-):  # `data(seed, num_workers)` -> `DataLoaders`
-    "The data of a comparison of segmenters: `SegCrop` and flips, in memory"
-    path = Path(path)
-    if not (path/'codes.txt').is_file():
-        raise ValueError(f"{path} has no codes.txt; give a folder with images/, labels/, codes.txt and valid.txt")
-    codes = (path/'codes.txt').read_text().split()
-    valid = set((path/'valid.txt').read_text().split())
-    pairs = _mask_pairs(path)
-    split = [i for i,(f,_) in enumerate(pairs) if f.name in valid]
-    @lru_cache(None)
-    def items(): return [_small_pair(f, mask, short) for f,mask in pairs]
-    def data(seed, num_workers):
-        return seg_dls(items(), codes, split, size, bs, ItemGetter(0), ItemGetter(1), num_workers=num_workers)
-    return data
-
-def _mask_pairs(path):
-    "Each image's file with that of its mask"
-    files = get_image_files(path/'images').sorted()
-    masks = {f.stem.removesuffix('_P'):f for f in get_image_files(path/'labels')}
-    lacks = [f.name for f in files if f.stem not in masks]
-    if not lacks: return [(f, masks[f.stem]) for f in files]
-    raise ValueError(f"{path/'labels'} lacks the masks of {len(lacks)} of {len(files)} images, e.g. {lacks[0]}")
-
-def _small_pair(file, mask, short):
-    im = _small(open_image(file), short, Image.Resampling.BILINEAR)
-    return [im, _small(open_mask(mask), short, Image.Resampling.NEAREST)]
-
-def _small(im, short, mode):
-    "The pixels of an image whose short side is `short`"
-    k = 1 if short is None else short/min(im.size)
-    return np.asarray(im if k == 1 else im.resize([round(s*k) for s in im.size], mode))
-
 # %% ../nbs/81_bench.ipynb #07ed824c
 def _folder_row(arm, epochs, seed, path, arch, size, bs, per_class, lr, own=None, sizes=None, model=None, short=None):
-    has_masks = (Path(path)/'codes.txt').exists()
-    data = bench_masks(path, size, bs, short) if has_masks else bench_data(path, size, bs, per_class)
+    data = folder_task(path).compared(path, size, bs, per_class=per_class, short=short)
     return run_row(data, {**arms, **(own or {})}[arm], epochs, seed, arch, size, lr, sizes=sizes, model=model)
 
 # %% ../nbs/81_bench.ipynb #4fd36806

@@ -8,19 +8,22 @@ import math, os, re
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
+import numpy as np
 from fastcore.foundation import L
 from fasttransform import Transform
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import IndexSplitter, IntToFloatTensor, get_image_files, image_extensions
+from fastai.data.transforms import IndexSplitter, IntToFloatTensor, RandomSplitter
+from fastai.data.transforms import get_image_files, image_extensions, parent_label
 from fastai.vision.augment import FlipItem, RandomResizedCrop, Resize
+from fastai.vision.data import ImageBlock
 from ..core import as_size, check_int, rng_for, warn
 from .digits import split_by_class
 from .image import OpenImage, check_images, open_image
 
 # %% auto #0
 __all__ = ['train_names', 'valid_names', 'table_name', 'Splits', 'folder_splits', 'FolderClass', 'FolderLoaders', 'folder_dls',
-           'Table', 'has_table', 'read_table', 'TableLabel', 'table_dls']
+           'Table', 'has_table', 'read_table', 'TableLabel', 'table_dls', 'bench_data']
 
 # %% ../../nbs/24_data.folder.ipynb #26982e15
 train_names = 'train','training','trn'
@@ -426,3 +429,35 @@ def _check_kind(file, t, values):
     if not values and t.has_values: raise ValueError(f"{', '.join(t.columns)} in {file} holds numbers, not labels")
     if not values and all(len(o) == 1 for o in t.labels): raise ValueError(
         f"each image has one label in {file}, which is classification: put the images in a folder for each class")
+
+# %% ../../nbs/24_data.folder.ipynb #96769079
+def bench_data(
+    path, # Folder of class folders, or one with `train` and `test` of such
+    size:int, # Base size in pixels
+    bs:int, # Batch size
+    per_class:int=None # Images of each class of `train` to use; None for all
+):  # `data(seed, num_workers)` -> `DataLoaders`
+    "The data of a comparison: random resized crops and flips; the seed draws the split and the images of each class"
+    path = Path(path)
+    if not path.is_dir(): raise ValueError(f"data path {path} is no folder; give a folder of class folders")
+    files = get_image_files(path).sorted()
+    def data(seed, num_workers):
+        items = files
+        splitter = RandomSplitter(0.2, seed=seed)
+        if (path/'train').is_dir():
+            train,test = _train_test(path, files, per_class, seed)
+            items = train + test
+            splitter = IndexSplitter(range(len(train), len(items)))
+        tfms = [RandomResizedCrop(size, min_scale=0.5), FlipItem()]
+        block = DataBlock((ImageBlock, CategoryBlock), get_y=parent_label, splitter=splitter, item_tfms=tfms)
+        return block.dataloaders(items, bs=bs, num_workers=num_workers)
+    return data
+
+def _train_test(path, files, per_class, seed):
+    "The files of `train`, so many of each class, and those of `test`"
+    train = [f for f in files if f.relative_to(path).parts[0] == 'train']
+    test = [f for f in files if f.relative_to(path).parts[0] == 'test']
+    names = np.array([f.parent.name for f in train])
+    rng = np.random.default_rng(seed)
+    keep = np.concatenate([rng.permutation(np.flatnonzero(names == c))[:per_class] for c in np.unique(names)])
+    return [train[i] for i in keep], test

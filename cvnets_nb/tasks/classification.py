@@ -18,7 +18,7 @@ from fastai.vision.core import PointScaler, TensorPoint
 from ..core import *
 from ..data.augment import recipe_tfms
 from ..data.digits import digit_traits, digits, tilted_digits
-from ..data.folder import folder_dls, folder_splits, has_table, read_table, table_dls
+from ..data.folder import bench_data, folder_dls, folder_splits, has_table, read_table, table_dls
 from .core import *
 
 # %% auto #0
@@ -88,6 +88,8 @@ class Classification(Task):
     def folder(cls, path, **kwargs): return folder_dls(path, **kwargs)
     @classmethod
     def say_folder(cls, path, **kwargs): return str(folder_splits(path, kwargs.get('train'), kwargs.get('valid')))
+    @classmethod
+    def compared(cls, path, size, bs, per_class=None, short=None): return bench_data(path, size, bs, per_class)
     @classmethod
     def toy(cls, **kwargs): return digits(**kwargs)
 

@@ -129,6 +129,16 @@ class HasData:
         "The data of a folder"
         raise ValueError(f"{cls.name} has no way to read a folder; make its DataLoaders and use set_learner")
     @classmethod
+    def compared(cls,
+        path, # A folder
+        size, # Base size in pixels, an int or `(h, w)`
+        bs:int, # Batch size
+        per_class:int=None, # Training images of each class, where the task has such
+        short:int=None # Short side that images are kept at, where the task keeps them
+    ):  # `data(seed, num_workers)` -> `DataLoaders`
+        "The data of a comparison, the same for all that is compared but for the seed"
+        return lambda seed, num_workers: cls.folder(path, size=size, bs=bs, seed=seed, num_workers=num_workers)
+    @classmethod
     def toy(cls, **kwargs)->DataLoaders:
         "Small data of this kind, for tests, the command and the benchmark"
         raise NotImplementedError
@@ -203,9 +213,8 @@ def register_task(
         raise ValueError(f"{cls.__name__} needs a name, for messages, recipes and the command")
     if cls.of.__func__ is Task.of.__func__:
         raise ValueError(f"{cls.__name__} needs a classmethod `of(dls)`, which gives the task of these data or None")
-    old = _tasks.pop(cls.name, None)       # a class that is registered again is tried first
+    old = dict(_tasks).get(cls.name)       # a class that is registered again keeps its place
     if old is not None and old.__qualname__ != cls.__qualname__:
-        _tasks[cls.name] = old
         raise ValueError(f"the name {cls.name!r} is taken by {old.__module__}.{old.__qualname__}; give {cls.__name__} its own")
     _tasks[cls.name] = cls
     return cls

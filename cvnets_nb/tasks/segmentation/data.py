@@ -8,7 +8,7 @@ import os, random, re
 import numpy as np
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 from PIL import Image, ImageChops
@@ -23,13 +23,13 @@ from fastai.vision.core import AddMaskCodes, PILImage, PILMask
 from fastai.vision.augment import FlipItem, RandTransform
 from ...core import *
 from ...data.digits import split_by_class
-from ...data.image import OpenImage, image_name, pil_image
+from ...data.image import OpenImage, image_name, open_image, pil_image
 
 # %% auto #0
 __all__ = ['SCENE_CODES', 'MaskCodes', 'void_index', 'open_mask', 'OpenMaskIndices', 'SegBlock', 'codes_tfm', 'codes_of',
            'digit_scene', 'scene_items', 'DifferentSizes', 'SegCrop', 'SegRotate', 'Getter', 'as_getter', 'seg_dls',
            'scenes', 'mask_folder', 'match_masks', 'mask_files', 'MaskOf', 'mask_folder_dls', 'mask_fault',
-           'MaskSurvey', 'survey_masks', 'check_masks', 'missing_classes']
+           'MaskSurvey', 'survey_masks', 'check_masks', 'missing_classes', 'bench_masks']
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7615f249
 _void_names = 'void','unlabelled','unlabeled','ignore','ignored'
@@ -672,3 +672,41 @@ def missing_classes(
 )->list: # Of names
     "The classes that occur in no mask"
     return [c for i,c in enumerate(codes) if i != void and i not in seen]
+
+# %% ../../../nbs/42_tasks.segmentation.data.ipynb #4ffc0d3d
+def bench_masks(
+    path, # Folder in CamVid's layout
+    size, # Base size in pixels, an int or `(h, w)`
+    bs:int, # Batch size
+    short:int=None # Short side that images and masks are kept at; None as they are
+):  # `data(seed, num_workers)` -> `DataLoaders`
+    "The data of a comparison of segmenters: `SegCrop` and flips, in memory"
+    path = Path(path)
+    if not (path/'codes.txt').is_file():
+        raise ValueError(f"{path} has no codes.txt; give a folder with images/, labels/, codes.txt and valid.txt")
+    codes = (path/'codes.txt').read_text().split()
+    valid = set((path/'valid.txt').read_text().split())
+    pairs = _mask_pairs(path)
+    split = [i for i,(f,_) in enumerate(pairs) if f.name in valid]
+    @lru_cache(None)
+    def items(): return [_small_pair(f, mask, short) for f,mask in pairs]
+    def data(seed, num_workers):
+        return seg_dls(items(), codes, split, size, bs, ItemGetter(0), ItemGetter(1), num_workers=num_workers)
+    return data
+
+def _mask_pairs(path):
+    "Each image's file with that of its mask"
+    files = get_image_files(path/'images').sorted()
+    masks = {f.stem.removesuffix('_P'):f for f in get_image_files(path/'labels')}
+    lacks = [f.name for f in files if f.stem not in masks]
+    if not lacks: return [(f, masks[f.stem]) for f in files]
+    raise ValueError(f"{path/'labels'} lacks the masks of {len(lacks)} of {len(files)} images, e.g. {lacks[0]}")
+
+def _small_pair(file, mask, short):
+    im = _small(open_image(file), short, Image.Resampling.BILINEAR)
+    return [im, _small(open_mask(mask), short, Image.Resampling.NEAREST)]
+
+def _small(im, short, mode):
+    "The pixels of an image whose short side is `short`"
+    k = 1 if short is None else short/min(im.size)
+    return np.asarray(im if k == 1 else im.resize([round(s*k) for s in im.size], mode))

@@ -23,6 +23,7 @@ from ..core import *
 from .loss import PixelLoss, SegmentationLoss
 from .metrics import PixelConfusion
 from .models import Segmenter
+from .data import bench_masks
 from .data import SegCrop, SegRotate, codes_of, codes_tfm
 from .data import mask_folder, mask_folder_dls, missing_classes, scenes, survey_masks
 
@@ -443,5 +444,7 @@ class Segmentation(MakesSegmenters, Task):
     def knows_folder(cls, path): return mask_folder(path) is not None
     @classmethod
     def folder(cls, path, **kwargs): return mask_folder_dls(path, **kwargs)
+    @classmethod
+    def compared(cls, path, size, bs, per_class=None, short=None): return bench_masks(path, size, bs, short)
     @classmethod
     def toy(cls, **kwargs): return scenes(**kwargs)
