@@ -197,15 +197,15 @@ class PartOf:
 def test_all_of_our_transforms_pickle(photos, tmp_path):
     import pickle
     recipes = [get_recipe(n) for n in list_recipes()]
-    masks = scenes((32, 48), bs=4, n=8)
+    masks, boxes = scenes((32, 48), bs=4, n=8), box_scenes(32, bs=4, n=8)
+    data = dict(segmentation=(masks, nn.Conv2d(3, 11, 1)), detection=(boxes, 'mobilenetv1_025'), classification=(digits(32, bs=32), small_net()))
     for r in recipes:
-        dls = masks if r.task == 'segmentation' else digits(32, bs=32)
-        learn = set_learner(dls, nn.Conv2d(3, 11, 1) if r.task == 'segmentation' else small_net(), recipe=r.name)
+        learn = set_learner(*data[r.task], recipe=r.name)
         for dl in learn.dls.loaders: pickle.loads(pickle.dumps(dl))
     items = scene_items(8, (32, 48))
     pairs = lambda x, y: seg_dls(items, [*map(str, range(11))], [6, 7], (32, 48), 2, x, y, void=255, num_workers=0)
     makers = [lambda: folder_dls(photos, size=32, bs=8), lambda: mask_folder_dls(masked(tmp_path/'m'), size=32, bs=4), lambda: digits(32, bs=32), lambda: digit_traits(32, bs=32),
-              lambda: tilted_digits(32, bs=32), lambda: masks, lambda: pairs(ItemGetter(0), ItemGetter(1)), lambda: pairs(partial(part_of, i=0), partial(part_of, i=1)), lambda: pairs(PartOf(0), PartOf(1))]
+              lambda: tilted_digits(32, bs=32), lambda: masks, lambda: boxes, lambda: pairs(ItemGetter(0), ItemGetter(1)), lambda: pairs(partial(part_of, i=0), partial(part_of, i=1)), lambda: pairs(PartOf(0), PartOf(1))]
     for make in makers:
         for dl in make().loaders: pickle.loads(pickle.dumps(dl))
 
