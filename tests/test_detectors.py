@@ -4,6 +4,9 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from cvnets_nb.models import create_model, list_models, load_weights, save_weights
 from cvnets_nb.tasks import DetectionLoss, detections
+from fastai.vision.all import L
+from cvnets_nb.all import BoxCrop, SScFBS, items_dls, set_learner
+from test_detection import first, heads, quiet, rectangles, second, third
 from test_models import filled, image
 
 parity = Path(__file__).parent/'fixtures'/'parity'/'detection'
@@ -42,3 +45,15 @@ def test_every_backbone_with_both_heads(name, tmp_path):
     assert len(detections(small, (64, 96), score=0.)[0].scores) > 0
     again = load_weights(create_model(name, n_out=4), save_weights(m, tmp_path/'m.safetensors')).eval()
     with torch.no_grad(): assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(again(image(64, 96)), small))
+
+@pytest.mark.parametrize('head', heads)
+def test_a_detector_learns(head):
+    "Rectangles of three colours are found, with the right names, after a few epochs"
+    items = rectangles(200, seed=3, size=(128, 128))
+    dls = items_dls(L(items), ['c0', 'c1', 'c2'], range(180, 200), 128, 8, getters=[first, second, third], num_workers=0, item_tfms=BoxCrop(128, scale=(.6, 1.)))
+    learn = set_learner(dls, 'mobilenetv1_050', head=head, set=False, sampler=SScFBS(128, 8), **(dict(width=64) if head == 'fcos' else {}))
+    quiet(learn, 'fit_one_cycle', 10 if head == 'ssd' else 5, 5e-3)
+    assert learn.recorder.values[-1][2] > .4
+    image, boxes, labels = items[-1]
+    found = learn.predict(image, score=.2)
+    assert set(labels) & set(found.labels) and found.boxes.max() <= 128
