@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_int', 'first_of', 'as_size', 'make_divisible', 'nearest_multiple', 'largest_divisor', 'default_divisor',
-           'rng_for', 'PackageWarning', 'warn', 'Registry', 'whole_file', 'save_tensors', 'file_lock']
+           'rng_for', 'PackageWarning', 'warn', 'Registry', 'evaluation_mode', 'whole_file', 'save_tensors',
+           'file_lock']
 
 # %% ../nbs/00_core.ipynb #b2e1703e
 import difflib, fnmatch, glob, math, numbers, os, sys, threading, time, uuid, warnings
@@ -111,6 +112,18 @@ class Registry(dict):
     def find(self, pattern:str='*'): # Shell-style pattern
         "The sorted names that match `pattern`"
         return sorted(fnmatch.filter(self, pattern))
+
+# %% ../nbs/00_core.ipynb #5c508dd7
+@contextmanager
+def evaluation_mode(
+    model # With `modules()`, as PyTorch's have; its modules' modes are put back afterwards
+):
+    "`model` in evaluation mode; afterwards every module is in its own mode again"
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try: yield model
+    finally:
+        for m,training in modes: m.training = training
 
 # %% ../nbs/00_core.ipynb #d72ba2c9
 @contextmanager

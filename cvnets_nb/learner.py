@@ -34,7 +34,7 @@ from .tasks import get_task
 from .callback import SET, CostLedger, KeepMemory, OnePerKind
 from .callback.cost import bare_copy
 from .callback.kinds import superseded
-from .callback.plan import Selection, has_plan
+from .callback.plan import Selection, has_plan, is_fit
 from .recipes import *
 from .recipes.train import recipe_mix, recipe_sampler
 
@@ -299,7 +299,7 @@ class GrowWithFit(Callback):
     "Let a recipe's sizes grow over the epochs of each fit"
     order = -90      # before the plan is read, and the loaders are shared out
     def before_fit(self):
-        if hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'): return
+        if not is_fit(self.learn): return
         recipe = getattr(self.learn, 'recipe', None)
         if recipe is not None: self.learn.dls = regrown(self.dls, recipe, self.n_epoch)
         self._warn_if_short(getattr(self.dls.train, 'sampler', None))

@@ -1,5 +1,5 @@
 "SET against a plain loop that follows its rules word by word, on a model whose answers are written down beforehand"
-import json, math, os, pickle, socket, subprocess, sys, warnings
+import json, math, os, pickle, sys, warnings
 from functools import partial
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -12,6 +12,7 @@ from cvnets_nb.tasks.classification import is_sure
 from cvnets_nb.core import rng_for
 import cvnets_nb.data.loader   # with_plan
 from cvnets_nb.samplers import Growing, MScVBS, SScFBS
+from ranks import run_ranks
 
 N,C = 60,3
 
@@ -372,18 +373,7 @@ def _rank(out):
                        cost={k:learn.cost.totals[k] for k in ('updates','samples','pixels','flops','recheck_samples')}, base=learn.cost.baseline), f)
 
 def test_two_processes_know_the_same(tmp_path):
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1',
-               PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH','')]))
-    ps = [subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=dict(env, RANK=str(r), LOCAL_RANK=str(r)), stderr=subprocess.PIPE, text=True) for r in range(2)]
-    try:
-        for p in ps:
-            err = p.communicate(timeout=240)[1]
-            assert p.returncode == 0, err[-3000:]
-    finally:
-        for p in ps: p.kill(), p.wait()
+    run_ranks(__file__, tmp_path, 240)
     a,b = (json.load(open(tmp_path/f'{r}.json')) for r in range(2))
     for k in ('counts','active','history','base','cost'): assert a[k] == b[k], k
     o = Oracle(SETConfig(0.9, 2, 2), n=61, bs=8).fit(6, script_for(6, n=61))      # of 4 on each process

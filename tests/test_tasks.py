@@ -1,5 +1,5 @@
 "Every task, and one that is registered here, with everything that uses a task"
-import json, os, socket, subprocess, sys, warnings
+import json, os, sys, warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,7 @@ from cvnets_nb.data import digit_items
 from cvnets_nb.tasks.classification import ValueLearner
 from cvnets_nb.data import OpenImage
 from cvnets_nb.tasks.core import find_tfm, get_task, task_class, _tasks
+from ranks import run_ranks
 from test_segmentation import direct_scores
 
 # --- a task of one's own, in twenty lines: how much ink an image has, from the brightness of the digits
@@ -183,18 +184,7 @@ def _rank(out):
     with open(f"{out}/{os.environ['RANK']}.json", 'w') as f: json.dump(found, f)
 
 def test_two_processes_know_the_same(tmp_path):
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    env = dict(os.environ, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), ACCELERATE_USE_CPU='true', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1',
-               PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH', '')]))
-    ps = [subprocess.Popen([sys.executable, '-W', 'ignore', __file__, str(tmp_path)], env=dict(env, RANK=str(r), LOCAL_RANK=str(r)), stderr=subprocess.PIPE, text=True) for r in range(2)]
-    try:
-        for p in ps:
-            err = p.communicate(timeout=400)[1]
-            assert p.returncode == 0, err[-3000:]
-    finally:
-        for p in ps: p.kill(), p.wait()
+    run_ranks(__file__, tmp_path, 400)
     a, b = (json.loads((tmp_path/f'{r}.json').read_text()) for r in range(2))
     assert a == b and list(a) == names
     np.testing.assert_allclose(a['segmentation']['scores'], a['segmentation']['direct'], rtol=1e-6)     # of the images of both processes

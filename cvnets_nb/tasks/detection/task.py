@@ -4,7 +4,6 @@
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #917fb99d
 from __future__ import annotations
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 import numpy as np, torch
@@ -99,15 +98,6 @@ class _Pack(Callback):
         size = self.learn.xb[0].shape[-2:]
         self.learn.pred = pack_detections(detections(self.learn.pred, size, most=self.most), self.most)
 
-@contextmanager
-def _evaluating(model):
-    "The model in evaluation mode, without gradients, and as it was afterwards"
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(): yield model
-    finally: model.train(was_training)
-
 def _same(x): return x
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #07101d5b
@@ -132,7 +122,8 @@ class DetectionLearner(Learner):
         "Each image of a batch with what is found and what is there"
         x,boxes,labels = self._set_device(b)
         size = x.shape[-2:]
-        with _evaluating(get_model(self.model)) as model: found = detections(model(x), size, score=score, by_class=False)
+        with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
+            found = detections(model(x), size, score=score, by_class=False)
         true = truth_dicts(boxes, labels, size)
         found = [Detections(*(o.cpu().as_subclass(Tensor) for o in d)) for d in found]
         return [(im.cpu(), d, t['boxes'], t['labels']) for im,d,t in zip(decode((x,))[0], found, true)]
@@ -158,7 +149,7 @@ def predict(self:DetectionLearner,
     pixels = np.array(image.resize(self.base_size()[::-1], Image.Resampling.BILINEAR))
     x = TensorImage(torch.from_numpy(pixels).permute(2,0,1)[None])
     x = self.dls.valid.after_batch((to_device(x, self.dls.device or 'cpu'),))[0]
-    with _evaluating(get_model(self.model)) as model:
+    with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
         d = detections(model(x), image.size[::-1], score=score, by_class=False)[0]
     boxes,scores,labels = [o.cpu().as_subclass(Tensor) for o in d]
     found = Found(boxes, self.class_names(labels), scores)

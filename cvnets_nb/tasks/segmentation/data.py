@@ -684,23 +684,15 @@ def bench_masks(
     path = Path(path)
     if not (path/'codes.txt').is_file():
         raise ValueError(f"{path} has no codes.txt; give a folder with images/, labels/, codes.txt and valid.txt")
-    codes = (path/'codes.txt').read_text().split()
-    valid = set((path/'valid.txt').read_text().split())
-    pairs = _mask_pairs(path)
+    codes = _lines(path/'codes.txt')
+    valid = set(_lines(path/'valid.txt'))
+    pairs = list(mask_files(path/'images', path/'labels').items())
     split = [i for i,(f,_) in enumerate(pairs) if f.name in valid]
     @lru_cache(None)
     def items(): return [_small_pair(f, mask, short) for f,mask in pairs]
     def data(seed, num_workers):
         return seg_dls(items(), codes, split, size, bs, ItemGetter(0), ItemGetter(1), num_workers=num_workers)
     return data
-
-def _mask_pairs(path):
-    "Each image's file with that of its mask"
-    files = get_image_files(path/'images').sorted()
-    masks = {f.stem.removesuffix('_P'):f for f in get_image_files(path/'labels')}
-    lacks = [f.name for f in files if f.stem not in masks]
-    if not lacks: return [(f, masks[f.stem]) for f in files]
-    raise ValueError(f"{path/'labels'} lacks the masks of {len(lacks)} of {len(files)} images, e.g. {lacks[0]}")
 
 def _small_pair(file, mask, short):
     im = _small(open_image(file), short, Image.Resampling.BILINEAR)

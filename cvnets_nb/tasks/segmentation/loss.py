@@ -24,8 +24,17 @@ def pixel_losses(
 
 def _outputs(pred): return pred if isinstance(pred, (tuple,list)) else (pred,)
 
+class _OfPixels(nn.Module):
+    "A loss of scores for each pixel, as fastai reads them"
+    def activation(self, x): # Scores
+        "Probabilities"
+        return x.softmax(1)
+    def decodes(self, x):
+        "The most probable class of each pixel"
+        return x.argmax(1)
+
 # %% ../../../nbs/44_tasks.segmentation.loss.ipynb #7a9216cc
-class SegmentationLoss(nn.Module):
+class SegmentationLoss(_OfPixels):
     "Mean cross-entropy over labelled pixels, plus `aux_weight` times that of each auxiliary output"
     def __init__(self,
         void:int=255, # Class that does not count
@@ -53,12 +62,6 @@ class SegmentationLoss(nn.Module):
     def forward(self, pred, targ):
         main,*aux = _outputs(pred)
         return self._one(main, targ) + self.aux_weight*sum(self._one(o, targ) for o in aux)
-    def activation(self, x): # Scores
-        "Probabilities"
-        return x.softmax(1)
-    def decodes(self, x):
-        "The most probable class of each pixel"
-        return x.argmax(1)
 
 # %% ../../../nbs/44_tasks.segmentation.loss.ipynb #b0a33fde
 def ignored_by(
@@ -70,7 +73,7 @@ def ignored_by(
         if isinstance(index, int): return index
     return -100
 
-class PixelLoss(nn.Module):
+class PixelLoss(_OfPixels):
     "Any loss of pixels, plus `aux_weight` times that of each auxiliary output, with void as the class that it ignores"
     def __init__(self,
         loss, # `loss(scores, targets)`: a function, or a loss of fastai's or torch's
@@ -93,9 +96,3 @@ class PixelLoss(nn.Module):
     def to(self, *args, **kwargs):
         if hasattr(self.loss, 'to'): self.loss.to(*args, **kwargs)
         return super().to(*args, **kwargs)
-    def activation(self, x): # Scores
-        "Probabilities"
-        return x.softmax(1)
-    def decodes(self, x):
-        "The most probable class of each pixel"
-        return x.argmax(1)
