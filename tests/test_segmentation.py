@@ -5,7 +5,8 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights
 from cvnets_nb.tasks import Segmenter
-from cvnets_nb.tasks.segmentation.models import as_encoder, aspp_rates
+from cvnets_nb.models.encoder import as_encoder
+from cvnets_nb.tasks.segmentation.models import aspp_rates
 from cvnets_nb.tasks.segmentation.task import sure_share
 from test_models import filled, image, run
 
