@@ -40,7 +40,8 @@ def to_patches(
 ): # (b·p²,h·w/p²,d)
     "For each place in a patch, the sequence of the pixels that stand there"
     b,d,h,w = x.shape
-    return x.reshape(b, d, h//p, p, w//p, p).permute(0, 3, 5, 2, 4, 1).reshape(b*p*p, (h//p)*(w//p), d)
+    x = x.reshape(b*d, h//p, p, w//p, p).permute(0, 2, 4, 1, 3)          # five dimensions, the most that phones take
+    return x.reshape(b, d, p*p, (h//p)*(w//p)).permute(0, 2, 3, 1).reshape(b*p*p, (h//p)*(w//p), d)
 
 def from_patches(
     y, # (b·p²,h·w/p²,d)
@@ -49,7 +50,9 @@ def from_patches(
     p:int=2 # Side of a patch
 ): # (b,d,h,w)
     "`to_patches` undone"
-    return y.reshape(-1, p, p, h//p, w//p, y.shape[-1]).permute(0, 5, 3, 1, 4, 2).reshape(-1, y.shape[-1], h, w)
+    n,d = y.shape[1:]
+    y = y.reshape(-1, p*p, n, d).permute(0, 3, 1, 2)
+    return y.reshape(-1, p, p, h//p, w//p).permute(0, 3, 1, 4, 2).reshape(-1, d, h, w)
 
 # %% ../../nbs/36_models.mobilevit.ipynb #7df58528
 def on_even_sides(

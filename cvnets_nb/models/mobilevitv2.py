@@ -43,7 +43,7 @@ def to_places(
 ): # (b,d,p²,h·w/p²)
     "The pixels by their place in a patch"
     b,d,h,w = x.shape
-    return x.reshape(b, d, h//p, p, w//p, p).permute(0, 1, 3, 5, 2, 4).reshape(b, d, p*p, (h//p)*(w//p))
+    return x.reshape(b*d, h//p, p, w//p, p).permute(0, 2, 4, 1, 3).reshape(b, d, p*p, (h//p)*(w//p))
 
 def from_places(
     y, # (b,d,p²,h·w/p²)
@@ -53,7 +53,7 @@ def from_places(
 ): # (b,d,h,w)
     "`to_places` undone"
     bd = y.shape[:2]
-    return y.reshape(*bd, p, p, h//p, w//p).permute(0, 1, 4, 2, 5, 3).reshape(*bd, h, w)
+    return y.reshape(-1, p, p, h//p, w//p).permute(0, 3, 1, 4, 2).reshape(*bd, h, w)
 
 # %% ../../nbs/37_models.mobilevitv2.ipynb #617c1813
 class SeparableAttention(nn.Module):
