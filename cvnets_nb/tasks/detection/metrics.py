@@ -7,11 +7,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from fastai.learner import Metric
+from fastai.torch_core import num_distrib
+from ...data.distrib import same_shape
 from .boxes import *
 from .models import detections
 
 # %% auto #0
-__all__ = ['found_dicts', 'truth_dicts', 'new_map', 'BoxMetric']
+__all__ = ['found_dicts', 'truth_dicts', 'new_map', 'of_all_ranks', 'BoxMetric']
 
 # %% ../../../nbs/48d_tasks.detection.metrics.ipynb #2f29234e
 def found_dicts(
@@ -40,9 +42,24 @@ def new_map():
     except ImportError as e:
         raise ImportError("mean average precision needs the packages torchmetrics and faster-coco-eval, "
                           f"and {e.name} is missing; install both, or give other metrics") from e
-    whole = MeanAveragePrecision(backend='faster_coco_eval')
+    whole = MeanAveragePrecision(backend='faster_coco_eval', sync_on_compute=False)
     whole.warn_on_many_detections = False
     return whole
+
+# %% ../../../nbs/48d_tasks.detection.metrics.ipynb #698f4b70
+def of_all_ranks(
+    learn, # A `Learner`, at the end of a batch
+    found:list, # Of `Detections`, one for each image
+    boxes:Tensor, # (b,g,4) in fastai's form
+    labels:Tensor # (b,g) classes, 0 for padding
+)->tuple: # The same of the images of all processes
+    "What every process found in its share of a batch, and what is there"
+    if num_distrib() < 2: return found, boxes, labels
+    def gathered(t): return learn.to_detach(same_shape(t))
+    rows = pack_detections(found, max(len(d.scores) for d in found))
+    truth = torch.cat([boxes.as_subclass(Tensor), labels.as_subclass(Tensor)[...,None]], -1)
+    truth = gathered(truth)
+    return unpack_detections(gathered(rows)), truth[...,:4], truth[...,4]
 
 # %% ../../../nbs/48d_tasks.detection.metrics.ipynb #0222f9af
 class BoxMetric(Metric):
@@ -65,7 +82,8 @@ class BoxMetric(Metric):
     def accumulate(self, learn):
         if self.of is not None or hasattr(learn, 'gather_preds'): return         # `get_preds` needs no metrics
         size = learn.xb[0].shape[-2:]
-        self.add(detections(learn.pred, size, **self.kwargs), *learn.yb, size)
+        found = detections(learn.pred, size, **self.kwargs)
+        self.add(*of_all_ranks(learn, found, *learn.yb), size)
     def add(self,
         found:list, # Of `Detections`
         boxes:Tensor, # (b,g,4) in fastai's form
