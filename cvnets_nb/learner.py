@@ -141,9 +141,12 @@ def fitted(
     if recipe is None: return None
     r = get_recipe(recipe)
     task.check_recipe(r)
-    if r is recipe: return r
-    size = base_size(dls)
     bs = dls.train.bs*max(1, num_distrib())
+    if r is recipe:
+        if r.bs != bs: warn(f"{r.name!r} is taken as it is, with learning rates for batches of {r.bs}, and the data have "
+                            f"batches of {bs}: recipe.scaled(bs={bs}) fits them")
+        return r
+    size = base_size(dls)
     return r.scaled(n=len(dls.train_ds), bs=bs, size=size if isinstance(size, int) else min(size))
 
 def recipe_data(

@@ -59,6 +59,8 @@ class Distill(Callback):
         if not 0 < alpha <= 1:
             raise ValueError(f"alpha must be in (0, 1], got {alpha!r}; without a teacher's part leave the callback out")
         if not T > 0: raise ValueError(f"T must be over 0, got {T!r}")
+        if not isinstance(teacher, nn.Module):
+            raise TypeError(f"teacher must be a module, got a {type(teacher).__name__}; of a Learner give learn.model")
         self.teacher,self.alpha,self.T,self.hard = teacher,alpha,T,hard
     def _init_state(self):
         super()._init_state()

@@ -22,7 +22,8 @@ from ..data.folder import bench_data, folder_dls, folder_splits, has_table, read
 from .core import *
 
 # %% auto #0
-__all__ = ['is_sure', 'read_classes', 'as_item', 'Classification', 'ReadsTable', 'MultiLabel', 'ValueLearner', 'Regression']
+__all__ = ['is_sure', 'read_classes', 'as_item', 'ClassAnswers', 'LabelAnswers', 'Classification', 'ReadsTable', 'MultiLabel',
+           'ValueLearner', 'Regression']
 
 # %% ../../nbs/41_tasks.classification.ipynb #a31cac13
 def is_sure(
@@ -49,10 +50,23 @@ def as_item(
     "`v` as a plain Python number"
     return v.item() if hasattr(v, 'item') else v
 
+# %% ../../nbs/41_tasks.classification.ipynb #2d1f8bff
+class ClassAnswers(GivesAnswers):
+    "The probability of each class"
+    forms = {'probabilities':('probabilities',)}
+    def answer(self, raw, form): return (first_of(raw).softmax(1),)
+    def from_answer(self, outputs, form): return outputs[0].clamp(min=1e-12).log()
+
+class LabelAnswers(GivesAnswers):
+    "The probability of each label"
+    forms = {'probabilities':('probabilities',)}
+    def answer(self, raw, form): return (first_of(raw).sigmoid(),)
+    def from_answer(self, outputs, form): return outputs[0].logit(1e-6)
+
 # %% ../../nbs/41_tasks.classification.ipynb #22b8cfb7
 @register_task
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(ClassAnswers, Task):
     "One class an image"
     name:ClassVar[str] = 'classification'
     one_class:ClassVar[bool] = True
@@ -109,7 +123,7 @@ class ReadsTable:
 # %% ../../nbs/41_tasks.classification.ipynb #10130d86
 @register_task
 @dataclass(frozen=True)
-class MultiLabel(ReadsTable, Task):
+class MultiLabel(LabelAnswers, ReadsTable, Task):
     "Several labels an image, or none"
     name:ClassVar[str] = 'multi_label'
     score:ClassVar[str] = 'accuracy_multi'

@@ -10,13 +10,13 @@ import numpy as np
 from torch import Tensor, nn
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from ..core import Registry
+from ..core import Registry, first_of
 from ..models import create_model
 from ..models.registry import check_name
 
 # %% auto #0
-__all__ = ['target_tfms', 'find_tfm', 'say_tensor', 'MakesModels', 'as_it_is', 'KnowsEasy', 'HasData', 'Task', 'register_task',
-           'list_tasks', 'task_class', 'toy_data', 'folder_task', 'task_of', 'get_task']
+__all__ = ['target_tfms', 'find_tfm', 'say_tensor', 'MakesModels', 'as_it_is', 'KnowsEasy', 'HasData', 'GivesAnswers', 'Task',
+           'register_task', 'list_tasks', 'task_class', 'toy_data', 'folder_task', 'task_of', 'get_task']
 
 # %% ../../nbs/40_tasks.core.ipynb #7844a369
 def target_tfms(
@@ -58,7 +58,7 @@ class MakesModels:
         **kwargs # Of the model
     )->nn.Module:
         "The model for these targets"
-        if isinstance(arch, nn.Module): return as_it_is(arch, pretrained, kwargs)
+        if isinstance(arch, nn.Module): return as_it_is(arch, pretrained, kwargs, n_out)
         if not isinstance(arch, str):
             raise ValueError(f"arch must be a name of list_models(), a constructor or an nn.Module, got {arch!r}")
         self.check_arch(arch)
@@ -73,12 +73,17 @@ class MakesModels:
         from fastai.vision.learner import vision_learner
         return vision_learner
 
+# %% ../../nbs/40_tasks.core.ipynb #21b62f07
 def as_it_is(
     model:nn.Module, # The user's own
     pretrained, # Must be False
-    kwargs:dict # Must be empty
+    kwargs:dict, # Must be empty
+    n_out:int=None # Must be None
 )->nn.Module: # `model`
-    "The user's own model; refuse weights and keywords, which only a name can take"
+    "The user's own model; refuse weights, outputs and keywords, which only a name can take"
+    if n_out is not None:
+        raise ValueError(f"n_out={n_out} is for a name of list_models(), and arch is a model already, "
+                         "whose outputs stay as they are; leave n_out out")
     if pretrained is not False:
         raise ValueError("pretrained is for a name of list_models(), and arch is a model already; "
                          "use load_weights(model, ...) and pretrained=False")
@@ -156,9 +161,26 @@ class HasData:
         "The score as the command prints it"
         return f'{cls.score} {v:.2%}'
 
+# %% ../../nbs/40_tasks.core.ipynb #da5fdd20
+class GivesAnswers:
+    "What a file made of a trained model returns"
+    forms = {'values':('values',)} # Names of the outputs, by form; the first form is the default
+    def answer(self,
+        raw, # What the model returned
+        form:str # One of `forms`
+    )->tuple: # A tensor for each of the form's outputs
+        "The outputs of the file; here the first of the model's"
+        return (first_of(raw),)
+    def from_answer(self,
+        outputs:tuple, # The outputs of the file
+        form:str # One of `forms`
+    ):  # What the model would have returned, for the loss and the metrics
+        "`answer` undone, as far as the metrics can tell"
+        return outputs[0]
+
 # %% ../../nbs/40_tasks.core.ipynb #7a27d3cb
 @dataclass(frozen=True)
-class Task(MakesModels, KnowsEasy, HasData):
+class Task(MakesModels, KnowsEasy, GivesAnswers, HasData):
     "What a kind of target needs; `task_of` makes it from the data"
     n_out:int # Outputs that the data need
     name:ClassVar[str] = '' # Its name in messages, in recipes and for the command

@@ -30,7 +30,7 @@ from .read import *
 
 # %% auto #0
 __all__ = ['all_found', 'BoxErrors', 'box_errors', 'Found', 'DetectionLearner', 'show_boxes', 'check_targets', 'MakesDetectors',
-           'Detection']
+           'BoxAnswers', 'Detection']
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #811ec498
 def all_found(
@@ -261,16 +261,16 @@ class MakesDetectors(MakesModels):
         arch, # The name of a backbone or a detector, `timm/<name>`, or a module; a backbone gets a head
         pretrained=False, # As in `create_model`
         n_out:int=None, # Classes, with the background; None is what the data need
-        head:str=None, # 'ssd' or 'fcos'; None is SSD, or the head of the detector's name
+        head:str=None, # 'fcos' or 'ssd'; None is FCOS, or the head of the detector's name
         **kwargs # Of the detector
     )->nn.Module:
         "The detector for these boxes"
-        n_out = n_out or self.n_out
         backbone = hasattr(arch, 'feature_info') and not hasattr(arch, 'head_parameters')
-        if isinstance(arch, nn.Module) and not backbone: return as_it_is(arch, pretrained, kwargs)
+        if isinstance(arch, nn.Module) and not backbone: return as_it_is(arch, pretrained, kwargs, n_out)
+        n_out = n_out or self.n_out
         self.check_arch(arch)
         if not isinstance(arch, str) or arch not in list_models(task='detection'):
-            return Detector(n_out, backbone=arch, head=head or 'ssd', backbone_weights=pretrained, **kwargs)
+            return Detector(n_out, backbone=arch, head=head or 'fcos', backbone_weights=pretrained, **kwargs)
         if head not in (None, arch.split('_')[0]):
             raise ValueError(f"head={head!r} and {arch!r} name two heads; give the backbone's name with head=")
         return create_model(arch, n_out=n_out, pretrained=pretrained, **kwargs)
@@ -281,10 +281,25 @@ class MakesDetectors(MakesModels):
         raise ValueError("a constructor makes no detector; give the name of a backbone, "
                          "e.g. 'resnet18' or 'timm/resnet18', or a module with feature maps")
 
+# %% ../../../nbs/48g_tasks.detection.task.ipynb #f715329c
+class BoxAnswers(GivesAnswers):
+    "The probability of each class, the background first, and the unit box at each location; 0 beyond the image"
+    forms = {'boxes':('scores','boxes')}
+    def answer(self, raw, form):
+        boxes = decoded(raw).clamp(0, 1)
+        visible = (boxes[...,2] > boxes[...,0]) & (boxes[...,3] > boxes[...,1])
+        return probabilities(raw)*visible[...,None], boxes
+    def from_answer(self, outputs, form):
+        probs,boxes = outputs
+        middle = (boxes[...,:2] + boxes[...,2:])/2
+        cell = (boxes[...,2:] - boxes[...,:2]).clamp(min=1e-9)
+        half = torch.full_like(boxes, .5).log()
+        return (probs[...,1:]**2).logit(1e-9), half, torch.cat([middle, cell], -1), torch.full_like(probs[...,0], 40.)
+
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #0de35ea4
 @register_task
 @dataclass(frozen=True)
-class Detection(MakesDetectors, Task):
+class Detection(MakesDetectors, BoxAnswers, Task):
     "Boxes with classes"
     name:ClassVar[str] = 'detection'
     score:ClassVar[str] = 'map50'

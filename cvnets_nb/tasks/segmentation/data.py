@@ -265,6 +265,7 @@ class SegCrop(RandTransform):
         lo,hi = scale
         if not 0 < lo <= hi: raise ValueError(f"scale must be two numbers over 0, the smaller first, got {scale!r}")
         if not 0 < max_share <= 1: raise ValueError(f"max_share must be in (0, 1], got {max_share!r}")
+        check_int('void', void, 0, "the index of the pixels that nobody labelled")
         super().__init__()
         self.size = self.base = as_size(size)
         self.scale = (lo,hi)

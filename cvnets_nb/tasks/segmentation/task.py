@@ -29,7 +29,7 @@ from .data import mask_folder, mask_folder_dls, missing_classes, scenes, survey_
 
 # %% auto #0
 __all__ = ['SegMetric', 'seg_metrics', 'seg_loss', 'SegLearner', 'show_masks', 'shows_whole', 'original_confusion', 'sure_pixels',
-           'sure_share', 'is_masks', 'check_segmentation', 'seg_tfms', 'MakesSegmenters', 'Segmentation']
+           'sure_share', 'is_masks', 'check_segmentation', 'seg_tfms', 'MakesSegmenters', 'MaskAnswers', 'Segmentation']
 
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #2c3ffef4
 class SegMetric(Metric):
@@ -393,8 +393,9 @@ class MakesSegmenters:
     "Segmenters of any backbone"
     archs = 'segmentation','classification' # a backbone gets a head
     def model(self, arch, pretrained=False, n_out=None, **kwargs):
+        own = isinstance(arch, nn.Module) and not hasattr(arch, 'feature_info')
+        if own: return as_it_is(arch, pretrained, kwargs, n_out)
         n_out = n_out or self.n_out
-        if isinstance(arch, nn.Module) and not hasattr(arch, 'feature_info'): return as_it_is(arch, pretrained, kwargs)
         self.check_arch(arch)
         whole = isinstance(arch, str) and arch in list_models(task=self.name)
         if whole: return create_model(arch, n_out=n_out, pretrained=pretrained, **kwargs)
@@ -404,10 +405,22 @@ class MakesSegmenters:
         from fastai.vision.learner import unet_learner
         return unet_learner
 
+# %% ../../../nbs/46_tasks.segmentation.task.ipynb #4f7cf55c
+class MaskAnswers(GivesAnswers):
+    "The probability of each class in each pixel, or the class of each pixel"
+    forms = {'probabilities':('probabilities',), 'classes':('classes',)}
+    def answer(self, raw, form):
+        scores = first_of(raw)
+        return (scores.argmax(1),) if form == 'classes' else (scores.softmax(1),)
+    def from_answer(self, outputs, form):
+        if form == 'probabilities': return outputs[0].clamp(min=1e-12).log()
+        one_hot = F.one_hot(outputs[0].long(), self.n_out)
+        return one_hot.permute(0,3,1,2).float()
+
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #4ae49c8f
 @register_task
 @dataclass(frozen=True)
-class Segmentation(MakesSegmenters, Task):
+class Segmentation(MakesSegmenters, MaskAnswers, Task):
     "A class for each pixel"
     void:int=255 # Index of pixels that nobody labelled
     name:ClassVar[str] = 'segmentation'
