@@ -1,5 +1,5 @@
 "`cvnets_train` from the command line to the folder it writes: a run, a folder of images, an interruption, wrong use"
-import json, os, subprocess, sys, tempfile
+import io, json, multiprocessing, os, subprocess, sys, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from PIL import Image
@@ -159,15 +159,40 @@ def test_an_out_that_cannot_be_written_to_is_refused_before_the_data_are_read(di
     assert 'cannot be written to (Permission denied)' in said and 'MiB free' in said
     assert resume or not (tmp_path/'a').exists()
 
-limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); from cvnets_nb.cli import cvnets_train; cvnets_train()"
+def test_weights_to_start_from(digit_files, tmp_path, capsys):
+    "From a file: all but the classifier's; a wrong file is one line; continued from any folder"
+    from cvnets_nb.models import create_model, save_weights
+    m = create_model('mobilenetv1_025', n_out=5)
+    save_weights(m, tmp_path/'w.safetensors')
+    argv = [*quick, '--data', str(digit_files), '--workers', '0', '--epochs', '1', '--lr', '1e-9', '--pretrained', str(tmp_path/'w.safetensors'), '--out', str(tmp_path/'run')]
+    cvnets_train(argv)
+    got = load_file(tmp_path/'run'/'weights.safetensors')
+    same = [k for k, v in m.named_parameters() if got[k].shape == v.shape and np.allclose(got[k], v.detach(), atol=1e-5)]
+    assert len(same) >= len(list(m.named_parameters())) - 2
+    assert 'nowhere.safetensors' in refused(capsys, *quick, '--data', str(digit_files), '--pretrained', 'nowhere.safetensors', '--out', str(tmp_path/'b'))
+    assert not (tmp_path/'b').exists()
+
+def _with_full_disk(most, argv, folder, says):
+    "In a process of its own: no file can be larger than `most` bytes"
+    import resource
+    os.chdir(folder)
+    sys.stderr = io.StringIO()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    try: cvnets_train(argv)
+    finally: says.send(sys.stderr.getvalue())
+
 @pytest.mark.parametrize('most', [200, 60_000, 1_100_000])
 def test_a_full_disk_is_one_line(most, digit_files, tmp_path):
     "The first file, a checkpoint, and the last files cannot be written"
-    env = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parent.parent)}
-    cmd = [sys.executable, '-W', 'ignore', '-c', limited.format(most), *quick, '--data', str(digit_files), '--workers', '0', '--epochs', '1', '--out', 'run']
-    r = subprocess.run(cmd, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert r.returncode == 1 and 'Traceback' not in r.stderr, r.stderr
-    assert 'run cannot be written to' in r.stderr and 'MiB free, make room, then start the run again' in r.stderr and r.stderr.strip().count('\n') == 0
+    argv = [*quick, '--data', str(digit_files), '--workers', '0', '--epochs', '1', '--out', 'run']
+    hears, says = multiprocessing.Pipe()
+    p = multiprocessing.get_context('fork').Process(target=_with_full_disk, args=(most, argv, tmp_path, says))
+    p.start()
+    assert hears.poll(120)
+    said = hears.recv()
+    p.join(60)
+    assert p.exitcode == 1 and 'Traceback' not in said, said
+    assert 'run cannot be written to' in said and 'MiB free, make room, then start the run again' in said and said.strip().count('\n') == 0
 
 def test_an_image_that_goes_bad_while_it_trains_is_one_line(digit_files, tmp_path, monkeypatch, capsys):
     "Of the validation set, which is never changed silently, also with --skip; put back, the run goes on"

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from fastai.vision.all import (BBoxBlock, BBoxLblBlock, CropPad, DataBlock, DihedralItem, Flip, FlipItem, ImageBlock, IndexSplitter, L,
-                               RandomResizedCrop, RandomResizedCropGPU, Resize, load_learner)
+                               RandomResizedCrop, RandomResizedCropGPU, Resize, aug_transforms, load_learner)
 from cvnets_nb.all import *
 from cvnets_nb.cli import cvnets_train
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights, save_weights
@@ -118,6 +118,26 @@ def test_fastais_boxes_follow_the_plan(kind):
     n = 0
     for x, boxes, labels in dls.train: n += on_objects(x, boxes, labels) if kind in ('squish', 'pad') else (continue_partly(x, boxes, labels) or 1)
     assert n and task_of(dls).name == 'detection'
+
+def test_aug_transforms_keep_boxes_around_objects():
+    "Turned, warped and zoomed: each object lies in its box, and no box is counted beyond the image"
+    batch = aug_transforms(max_rotate=30, max_lighting=0.)
+    dls = items_dls(L(rectangles(40)), ['c0', 'c1', 'c2'], range(32, 40), 96, 8, item_tfms=BoxCrop(96, scale=(1, 1), ratio=(1, 1)), batch_tfms=batch, getters=[first, second, third], num_workers=0)
+    n, beyond = 0, 0
+    for x, boxes, labels in dls.with_plan(MScVBS(96, 8), seed=1).train:
+        unit, labels, real = unit_boxes(boxes, labels)
+        beyond += int((boxes.abs() > 1).any())
+        assert unit.min() >= 0 and unit.max() <= 1
+        h, w = x.shape[-2:]
+        for im, bs, ls, r in zip(x.float(), unit, labels, real):
+            for (x1, y1, x2, y2), c in zip((bs[r]*torch.tensor([w, h, w, h])).tolist(), ls[r]-1):
+                ys, xs = ((im[c] > .6) & (im[[i for i in range(3) if i != c]].amax(0) < .3)).nonzero(as_tuple=True)
+                if not len(xs): continue
+                assert xs.min() >= x1-1.5 and ys.min() >= y1-1.5 and xs.max()+1 <= x2+1.5 and ys.max()+1 <= y2+1.5
+                n += 1
+    assert n > 30 and beyond, 'fastai clips them itself now'
+    learn = set_learner(dls, 'mobilenetv1_025', head='fcos', width=32)
+    quiet(learn, 'fit', 1, 1e-3)
 
 @pytest.mark.parametrize('tfm,remedy', [(FlipItem(), 'Flip'), (DihedralItem(), 'Dihedral'), (CropPad(64), 'Resize'), (RandomResizedCropGPU(64), 'BoxCrop')])
 def test_transforms_that_lose_boxes_are_refused(tfm, remedy):
