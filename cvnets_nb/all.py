@@ -12,8 +12,9 @@ from .models import *
 from .tasks import *
 from .callback import *
 from .recipes import *
+from .export import *
 from .learner import cfg_tfms, set_learner
 
-from . import samplers, data, models, tasks, callback, recipes
-_rooms = samplers,data,models,tasks,callback,recipes
+from . import samplers, data, models, tasks, callback, recipes, export
+_rooms = samplers,data,models,tasks,callback,recipes,export
 __all__ = sorted({'cfg_tfms', 'set_learner'}.union(*(o.__all__ for o in _rooms)))

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['arms', 'coarse', 'Arm', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
            'machine', 'made_on', 'run_rows', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares',
-           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo']
+           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'export_row',
+           'zoo_exports']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
@@ -33,6 +34,7 @@ from .models.weights import TIMM, TORCHVISION
 from .callback import *
 from .tasks import *
 from .tasks.core import folder_task, task_class
+from .export import *
 from .tasks.segmentation.data import bench_masks
 from .learner import set_learner, speed_cbs
 from .recipes import get_recipe
@@ -133,6 +135,7 @@ def train_arm(
     kw = dict(set=arm.select() if arm.select else False, cbs=[Clock(), *(f() for f in arm.extra)], **(model or {}))
     if sampler is None: kw['sampler'] = False
     learn = set_learner(dls, arch, recipe=recipe, speed=arm.speed, verify=False, **kw)
+    learn.unfreeze()              # with pretrained weights it would train the head alone
     with learn.no_bar(), learn.no_logging():
         if recipe: learn.fit_recipe()
         else: learn.fit_one_cycle(epochs, lr)
@@ -575,3 +578,33 @@ def zoo(
     done = {r['name'] for r in read_rows(table)}
     names = names or list_models(task=Classification.name)
     return run_rows(table, [(n,) for n in names if n not in done], partial(zoo_row, **kwargs), 1, threads)
+
+# %% ../nbs/81_bench.ipynb #b53ce6fd
+def export_row(
+    name:str, # A name of `list_models()`, of any task
+    size:int=64, # Side of the images
+    targets=('onnx','coreml','litert'), # What to write
+    n:int=4 # Images to compare on
+)->dict: # For each target the largest difference over the standard deviation, or what stops it
+    "Export one architecture to each target"
+    task = next(t for t in list_tasks() if name in list_models(task=t))
+    learn = set_learner(toy_data(task, size=size, bs=4, n=16), name, set=False, sampler=False)
+    return dict(name=name, size=size, **{t:_exported(learn, t, n) for t in targets})
+
+def _exported(learn, target, n):
+    own = dict(half=False) if target == 'coreml' else {}
+    with tempfile.TemporaryDirectory() as d:
+        try: return getattr(learn, f'to_{target}')(Path(d)/'m', n=n, **own).match.largest
+        except Exception as e: return ' '.join(f'{type(e).__name__}: {e}'.split())[:200]
+
+def zoo_exports(
+    table, # CSV that rows are appended to; a run that was stopped continues
+    names=None, # Names of `list_models()`; None for all
+    lanes:int=1, # Models side by side
+    threads:int=2, # Cores of each
+    **kwargs # Of `export_row`
+)->list: # All rows of the CSV
+    "Which models become files, each in its own process"
+    done = {r['name'] for r in read_rows(table)}
+    keys = [(n,) for n in names or list_models() if n not in done]
+    return run_rows(table, keys, partial(export_row, **kwargs), lanes, threads)

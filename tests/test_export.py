@@ -1,0 +1,113 @@
+"Files of every family and every task against the Learner, what is refused, and the command on a folder of photos"
+import json, subprocess, sys
+import numpy as np, pytest, torch
+from PIL import Image
+from fastai.vision.all import Learner, get_image_files, load_learner, nn, noop
+from cvnets_nb.all import *
+from cvnets_nb.export.prepare import Deployed, deployed, prep_of
+from cvnets_nb.tasks import box_scenes, scenes, toy_data
+pytest.importorskip('onnxscript'), pytest.importorskip('onnxruntime')
+from cvnets_nb.export.onnx import OnnxFile, onnx_program, with_nms
+from cvnets_nb.export.proof import compare, file_answers, make_job, model_answers, noise
+
+@pytest.fixture(scope='module')
+def dls(): return digits(32, bs=64, n=200)
+def made(dls, arch, **kw): return set_learner(dls, arch, set=False, **kw)
+def finder(head): return made(box_scenes(64, bs=4, n=12), 'mobilenetv1_025', head=head, **(dict(width=16) if head == 'fcos' else {}))
+
+# --- every family, at sizes that its stride does not divide
+@pytest.mark.parametrize('arch', ['mobilenetv3_small', 'mobilevit_xxs', 'mobilevitv2_050'])
+def test_a_family_at_any_size(arch, dls, tmp_path):
+    got = made(dls, arch).to_onnx(tmp_path/'m.onnx', sizes=[32, 64, (80, 104), 50], n=16)
+    assert got.match.largest < 1e-3 and got.match.same == 1 and (tmp_path/'m.onnx').is_file()
+
+@pytest.mark.parametrize('head', ['plain', 'pspnet', 'deeplabv3'])
+def test_masks_at_any_size(head, tmp_path):
+    learn = made(scenes((32, 48), bs=4, n=8), 'mobilenetv1_025', head=head, **({} if head == 'plain' else dict(width=16)))
+    got = learn.to_onnx(tmp_path/'m.onnx', sizes=[(64, 96), (56, 72)], form='classes' if head == 'plain' else None)
+    assert got.match.same > .999 and got.after == pytest.approx(got.before, abs=1e-3)
+
+@pytest.mark.parametrize('head', ['ssd', 'fcos'])
+def test_boxes_at_any_size(head, tmp_path):
+    got = finder(head).to_onnx(tmp_path/'m.onnx', sizes=[64, (96, 72)])
+    assert got.match.same > .999 and got.score == 'map50' and got.after == pytest.approx(got.before, abs=1e-3)
+
+@pytest.mark.parametrize('task', ['multi_label', 'regression'])
+def test_other_targets(task, tmp_path):
+    got = made(toy_data(task, size=32, n=40), 'mobilenetv1_025').to_onnx(tmp_path/'m.onnx')
+    assert got.match.largest < 1e-3 and got.after == pytest.approx(got.before, abs=1e-4)
+
+# --- Core ML: maps of patches at several sizes, and boxes
+@pytest.mark.parametrize('kind', ['mobilevit_xxs', 'ssd'])
+def test_core_ml(kind, dls, tmp_path):
+    pytest.importorskip('coremltools')
+    learn = finder('ssd') if kind == 'ssd' else made(dls, kind)
+    got = learn.to_coreml(tmp_path/'m.mlpackage', n=4, half=False, sizes=None if kind == 'ssd' else [64, 128], prep=None)
+    assert got.match.largest < 1e-3 and (tmp_path/'m.mlpackage').is_dir()
+
+# --- what is refused, and what is left behind
+class Sorted(nn.Module):
+    "Takes one size only"
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3*32*32, 10)
+    def forward(self, x): return self.fc(x.flatten(1))
+
+def test_a_size_that_the_model_does_not_take(dls, tmp_path):
+    learn = made(dls, Sorted(), sampler=False)
+    with pytest.raises(Exception, match='(?s)64x64|mat1|shape'): learn.to_onnx(tmp_path/'m.onnx', sizes=[64])
+    assert not list(tmp_path.iterdir())
+    assert learn.to_onnx(tmp_path/'m.onnx').match.same == 1
+
+def test_a_wrong_file_is_not_kept(dls, tmp_path, monkeypatch):
+    import cvnets_nb.export.onnx as E
+    learn = made(dls, 'mobilenetv1_025')
+    monkeypatch.setattr(E.OnnxFile, '__call__', lambda self, x: [np.random.default_rng(0).random((len(x), 10), dtype=np.float32)])
+    with pytest.raises(ValueError, match='standard deviations of its outputs.*the file is not kept'): learn.to_onnx(tmp_path/'m.onnx')
+    assert not list(tmp_path.iterdir())
+
+def test_an_old_file_is_replaced_only_by_a_right_one(dls, tmp_path, monkeypatch):
+    import cvnets_nb.export.onnx as E
+    (tmp_path/'m.onnx').write_text('old')
+    learn = made(dls, 'mobilenetv1_025')
+    with monkeypatch.context() as m, pytest.raises(ValueError):
+        m.setattr(E, 'onnx_program', lambda *a, **kw: (_ for _ in ()).throw(ValueError('no')))
+        learn.to_onnx(tmp_path/'m.onnx')
+    assert (tmp_path/'m.onnx').read_text() == 'old'
+    learn.to_onnx(tmp_path/'m.onnx')
+    assert OnnxFile(tmp_path/'m.onnx').facts['task'] == 'classification'
+
+def test_a_learner_that_was_exported(dls, tmp_path):
+    "It has no images of its own: noise, or files"
+    learn = made(dls, 'mobilenetv1_025')
+    learn.export(tmp_path/'m.pkl')
+    again = load_learner(tmp_path/'m.pkl')
+    got = again.to_onnx(tmp_path/'m.onnx')
+    assert got.note == 'compared on noise' and got.before is None
+    for i in range(3): Image.fromarray(dls.valid.items[i][0]).save(tmp_path/f'{i}.png')
+    assert again.to_onnx(tmp_path/'m.onnx', images=get_image_files(tmp_path)).match.n == 3
+
+def test_numbers_from_0_to_255_in_both_types(dls, tmp_path):
+    learn = made(dls, 'mobilenetv1_025')
+    learn.to_onnx(tmp_path/'a.onnx'), learn.to_onnx(tmp_path/'b.onnx', dtype='float32')
+    x = make_job(learn, 'x').images[:4]
+    a, b = OnnxFile(tmp_path/'a.onnx'), OnnxFile(tmp_path/'b.onnx')
+    assert a.dtype == np.uint8 and b.dtype == np.float32 and np.allclose(a(x)[0], b(x)[0], atol=1e-5)
+
+# --- the command, on photos, with one extra
+def test_the_command_on_a_folder_of_photos(tmp_path, capsys):
+    from cvnets_nb.cli import cvnets_train
+    from cvnets_nb.cli_export import cvnets_export
+    rng = np.random.default_rng(0)
+    for name, level in dict(dark=40, light=200).items():
+        (tmp_path/'photos'/name).mkdir(parents=True)
+        for i in range(12): Image.fromarray((rng.integers(0, 50, (40, 52, 3)) + level).astype(np.uint8)).save(tmp_path/'photos'/name/f'{i}.png')
+    cvnets_train(['--data', str(tmp_path/'photos'), '--arch', 'mobilenetv1_025', '--size', '32', '--bs', '4', '--epochs', '2', '--workers', '0', '--out', str(tmp_path/'run')])
+    score = json.loads((tmp_path/'run'/'run.json').read_text())['accuracy']
+    capsys.readouterr()
+    cvnets_export([str(tmp_path/'run')])
+    out = capsys.readouterr().out.splitlines()
+    row = dict(zip(out[0].split(), out[2].split()[1:]))
+    assert float(row['before']) == float(row['after']) == pytest.approx(score, abs=1e-4) and row['images'] == '4'
+    f = OnnxFile(tmp_path/'run'/'model.onnx')
+    assert f.facts['labels'] == ['dark', 'light'] and f.facts['prepare']['size'] == [32, 32]
