@@ -45,6 +45,27 @@ def test_core_ml(kind, dls, tmp_path):
     got = learn.to_coreml(tmp_path/'m.mlpackage', n=4, half=False, sizes=None if kind == 'ssd' else [64, 128], prep=None)
     assert got.match.largest < 1e-3 and (tmp_path/'m.mlpackage').is_dir()
 
+# --- LiteRT, where its converter is: some gigabytes, which `cvnets_export --prepare litert` installs
+def converter():
+    from cvnets_nb.export.litert import litert_python
+    pytest.importorskip('ai_edge_litert')
+    try: return litert_python()
+    except ImportError as e: pytest.skip(str(e))
+
+@pytest.mark.parametrize('arch', ['mobilenetv2_025', 'mobilenetv3_small', 'resnet18', 'mobilevit_xxs', 'mobilevitv2_050', 'timm/mobilenetv3_small_050'])
+def test_litert_of_every_family(arch, dls, tmp_path):
+    converter()
+    got = made(dls, arch, sampler=False).to_litert(tmp_path/'m.tflite', n=8)
+    assert got.match.largest < 1e-3 and got.match.same == 1
+
+@pytest.mark.parametrize('head', ['plain', 'pspnet', 'deeplabv3', 'ssd', 'fcos'])
+def test_litert_of_masks_and_boxes(head, tmp_path):
+    converter()
+    if head in ('ssd', 'fcos'): learn = finder(head)
+    else: learn = made(scenes((32, 48), bs=4, n=8), 'mobilenetv1_025', head=head, **({} if head == 'plain' else dict(width=16)))
+    got = learn.to_litert(tmp_path/'m.tflite', n=4, sizes=[(48, 64)])
+    assert got.match.same > .999 and got.after == pytest.approx(got.before, abs=1e-3)
+
 # --- what is refused, and what is left behind
 class Sorted(nn.Module):
     "Takes one size only"
