@@ -588,7 +588,7 @@ def export_row(
 )->dict: # For each target the largest difference over the standard deviation, or what stops it
     "Export one architecture to each target"
     task = next(t for t in list_tasks() if name in list_models(task=t))
-    learn = set_learner(toy_data(task, size=size, bs=4, n=16), name, set=False, sampler=False)
+    learn = set_learner(toy_data(task, size=size, bs=4, n=24), name, set=False, sampler=False)
     return dict(name=name, size=size, **{t:_exported(learn, t, n) for t in targets})
 
 def _exported(learn, target, n):

@@ -15,7 +15,7 @@ from ..models import create_model
 from ..models.registry import check_name
 
 # %% auto #0
-__all__ = ['target_tfms', 'find_tfm', 'say_tensor', 'MakesModels', 'as_it_is', 'KnowsEasy', 'HasData', 'GivesAnswers', 'Task',
+__all__ = ['target_tfms', 'find_tfm', 'say_tensor', 'as_it_is', 'MakesModels', 'KnowsEasy', 'HasData', 'GivesAnswers', 'Task',
            'register_task', 'list_tasks', 'task_class', 'toy_data', 'folder_task', 'task_of', 'get_task']
 
 # %% ../../nbs/40_tasks.core.ipynb #7844a369
@@ -40,6 +40,25 @@ def say_tensor(
     "A description of `y` for messages"
     shape = tuple(getattr(y, 'shape', ()))
     return f"a {type(y).__name__} of shape {shape}" if shape else f"the {type(y).__name__} {y}"
+
+# %% ../../nbs/40_tasks.core.ipynb #21b62f07
+def as_it_is(
+    model:nn.Module, # The user's own
+    pretrained, # Must be False
+    kwargs:dict, # Must be empty
+    n_out:int=None # Must be None
+)->nn.Module: # `model`
+    "The user's own model; refuse weights, outputs and keywords, which only a name can take"
+    if n_out is not None:
+        raise ValueError(f"n_out={n_out} is for a name of list_models(), and arch is a model already, "
+                         "whose outputs stay as they are; leave n_out out")
+    if pretrained is not False:
+        raise ValueError("pretrained is for a name of list_models(), and arch is a model already; "
+                         "use load_weights(model, ...) and pretrained=False")
+    if kwargs:
+        raise TypeError(f"unknown keyword {next(iter(kwargs))!r}: arch is a model already, "
+                        "and a Learner takes no such keyword")
+    return model
 
 # %% ../../nbs/40_tasks.core.ipynb #39a03d3c
 class MakesModels:
@@ -72,25 +91,6 @@ class MakesModels:
         "fastai's function that makes a `Learner` from a constructor, such as `resnet18`"
         from fastai.vision.learner import vision_learner
         return vision_learner
-
-# %% ../../nbs/40_tasks.core.ipynb #21b62f07
-def as_it_is(
-    model:nn.Module, # The user's own
-    pretrained, # Must be False
-    kwargs:dict, # Must be empty
-    n_out:int=None # Must be None
-)->nn.Module: # `model`
-    "The user's own model; refuse weights, outputs and keywords, which only a name can take"
-    if n_out is not None:
-        raise ValueError(f"n_out={n_out} is for a name of list_models(), and arch is a model already, "
-                         "whose outputs stay as they are; leave n_out out")
-    if pretrained is not False:
-        raise ValueError("pretrained is for a name of list_models(), and arch is a model already; "
-                         "use load_weights(model, ...) and pretrained=False")
-    if kwargs:
-        raise TypeError(f"unknown keyword {next(iter(kwargs))!r}: arch is a model already, "
-                        "and a Learner takes no such keyword")
-    return model
 
 # %% ../../nbs/40_tasks.core.ipynb #c62747fa
 class KnowsEasy:

@@ -197,14 +197,13 @@ class FCOS(BaseDetector):
     ):
         super().__init__(n_out, in_chans, backbone, backbone_weights, **kw)
         at = self.maps_at(8, 16, 32).values()
-        is_small = max(c for _,c in at) <= 512            # as those of phones are
-        if width is None: width = 64 if is_small else 128
-        if depth is None: depth = 1 if is_small else 2
+        usual = (64,1) if max(c for _,c in at) <= 512 else (128,2)         # for phones, and for larger networks
+        width = width or usual[0]
         if width % 8: raise ValueError(f"width must be a multiple of 8, got {width!r}")
         self.indices = [i for i,_ in at]
         self.fpn = FeaturePyramidNetwork([c for _,c in at], width, LastLevelP6P7(width, width))
-        self.class_tower = _tower(width, depth)
-        self.box_tower = _tower(width, depth)
+        self.class_tower = _tower(width, depth or usual[1])
+        self.box_tower = _tower(width, depth or usual[1])
         self.class_score = nn.Conv2d(width, n_out-1, 3, padding=1)
         self.sides = nn.Conv2d(width, 4, 3, padding=1)
         self.central = nn.Conv2d(width, 1, 3, padding=1)

@@ -165,6 +165,13 @@ def _accepted(cls, **kwargs):
     takes = inspect.signature(cls.__init__).parameters
     return {k:v for k,v in kwargs.items() if k in takes}
 
+# %% ../../../nbs/43_tasks.segmentation.models.ipynb #4e596234
+def _segmenter_cfg(cfg, in_chans, n_out):
+    "The `default_cfg` of a segmenter, from that of its backbone"
+    first = (cfg or {}).get('first_conv', 'conv_1.block.conv')
+    own = dict(num_classes=n_out, classifier='seg_head.classifier.block.conv', first_conv=f'encoder.{first}')
+    return {**(make_cfg(in_chans) if cfg is None else cfg), **own}
+
 # %% ../../../nbs/43_tasks.segmentation.models.ipynb #3f284875
 class Segmenter(nn.Module):
     "A backbone, a head on its last map, and scores for every pixel"
@@ -206,12 +213,6 @@ class Segmenter(nn.Module):
         head.classifier = fresh(head.classifier)
         if head.aux_head is not None: head.aux_head[2] = fresh(head.aux_head[2])
         self.num_classes = head.n_out = self.default_cfg['num_classes'] = n_out
-
-def _segmenter_cfg(cfg, in_chans, n_out):
-    "The `default_cfg` of a segmenter, from that of its backbone"
-    first = (cfg or {}).get('first_conv', 'conv_1.block.conv')
-    own = dict(num_classes=n_out, classifier='seg_head.classifier.block.conv', first_conv=f'encoder.{first}')
-    return {**(make_cfg(in_chans) if cfg is None else cfg), **own}
 
 # %% ../../../nbs/43_tasks.segmentation.models.ipynb #472c2677
 for n in list_models(task='classification'):
