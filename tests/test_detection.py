@@ -121,7 +121,7 @@ def test_fastais_boxes_follow_the_plan(kind):
 
 def test_aug_transforms_keep_boxes_around_objects():
     "Turned, warped and zoomed: each object lies in its box, and no box is counted beyond the image"
-    batch = aug_transforms(max_rotate=30, max_lighting=0.)
+    batch = aug_transforms(max_rotate=30, max_lighting=0., pad_mode='zeros')
     dls = items_dls(L(rectangles(40)), ['c0', 'c1', 'c2'], range(32, 40), 96, 8, item_tfms=BoxCrop(96, scale=(1, 1), ratio=(1, 1)), batch_tfms=batch, getters=[first, second, third], num_workers=0)
     n, beyond = 0, 0
     for x, boxes, labels in dls.with_plan(MScVBS(96, 8), seed=1).train:

@@ -46,13 +46,12 @@ def test_every_backbone_with_both_heads(name, tmp_path):
     again = load_weights(create_model(name, n_out=4), save_weights(m, tmp_path/'m.safetensors')).eval()
     with torch.no_grad(): assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(again(image(64, 96)), small))
 
-@pytest.mark.parametrize('head', heads)
-def test_a_detector_learns(head):
-    "Rectangles of three colours are found, with the right names, after a few epochs"
+def test_a_detector_learns():
+    "Rectangles of three colours are found by SSD, with the right names, after a few epochs (FCOS: page 48g)"
     items = rectangles(200, seed=3, size=(128, 128))
     dls = items_dls(L(items), ['c0', 'c1', 'c2'], range(180, 200), 128, 8, getters=[first, second, third], num_workers=0, item_tfms=BoxCrop(128, scale=(.6, 1.)))
-    learn = set_learner(dls, 'mobilenetv1_050', head=head, set=False, sampler=SScFBS(128, 8), **(dict(width=64) if head == 'fcos' else {}))
-    quiet(learn, 'fit_one_cycle', 10 if head == 'ssd' else 5, 5e-3)
+    learn = set_learner(dls, 'mobilenetv1_050', head='ssd', set=False, sampler=SScFBS(128, 8))
+    quiet(learn, 'fit_one_cycle', 10, 5e-3)
     assert learn.recorder.values[-1][2] > .4
     image, boxes, labels = items[-1]
     found = learn.predict(image, score=.2)

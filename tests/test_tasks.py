@@ -172,7 +172,7 @@ def _rank(out):
     found = {}
     for nm in names:
         torch.manual_seed(0)
-        dls = data(nm, bs=8, n=40)
+        dls = data(nm, bs=8, n=80 if nm == 'detection' else 40)
         learn = set_learner(dls.with_plan(MScVBS(dls.one_batch()[0].shape[-2:], dls.train.bs), seed=3), arch, set=rule(nm), **model_kw(nm))
         with warnings.catch_warnings(), learn.no_bar(), learn.no_logging(), learn.distrib_ctx(sync_bn=False, cpu=True):
             warnings.simplefilter('ignore')

@@ -54,7 +54,8 @@ def grid_points(
     "The centres of a map's positions, `x` and `y` from 0 to 1"
     y = (torch.arange(h, device=device) + 0.5)/h
     x = (torch.arange(w, device=device) + 0.5)/w
-    return torch.stack([x.repeat(h), y.repeat_interleave(w)], 1)
+    both = torch.stack([x[None] + torch.zeros_like(y)[:,None], y[:,None] + torch.zeros_like(x)[None]], -1)
+    return both.reshape(-1, 2)                # by broadcasting, which is exported for maps of any size
 
 def grid_anchors(
     shapes:list, # From `anchor_shapes`, one tensor (k,2) for each map
@@ -64,9 +65,10 @@ def grid_anchors(
     "The anchors of feature maps of any size"
     out = []
     for shape,(h,w) in zip(shapes, sizes):
-        points = grid_points(h, w, device)
-        shape = shape.to(device)
-        out.append(torch.cat([points.repeat_interleave(len(shape), 0), shape.repeat(len(points), 1)], 1))
+        points = grid_points(h, w, device)[:,None]                          # (h*w,1,2)
+        shape = shape.to(device)[None]                                      # (1,k,2)
+        both = [points + torch.zeros_like(shape), shape + torch.zeros_like(points)]
+        out.append(torch.cat(both, -1).reshape(-1, 4))
     return torch.cat(out)
 
 # %% ../../../nbs/48a_tasks.detection.boxes.ipynb #281e32ee
@@ -99,7 +101,8 @@ def point_anchors(
     out = []
     for h,w in sizes:
         points = grid_points(h, w, device)
-        cell = torch.stack([torch.full_like(points[:,0], 1/w), torch.full_like(points[:,1], 1/h)], 1)
+        one = torch.ones_like(points[:,0])
+        cell = torch.stack([one/w, one/h], 1)
         out.append(torch.cat([points, cell], 1))
     return torch.cat(out)
 

@@ -287,7 +287,7 @@ class BoxAnswers(GivesAnswers):
     forms = {'boxes':('scores','boxes')}
     def answer(self, raw, form):
         boxes = decoded(raw).clamp(0, 1)
-        visible = (boxes[...,2] > boxes[...,0]) & (boxes[...,3] > boxes[...,1])
+        visible = (boxes[...,2] > boxes[...,0]).float()*(boxes[...,3] > boxes[...,1]).float()
         return probabilities(raw)*visible[...,None], boxes
     def from_answer(self, outputs, form):
         probs,boxes = outputs
