@@ -190,7 +190,8 @@ def make_job(
     x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, n)
     sizes = list(dict.fromkeys([base, *map(as_size, sizes or [])]))
     bad = not_taken(m.model, sizes)
-    if bad: raise ValueError(f"this {type(m.model).__name__} does not take images of {bad[0][0]}x{bad[0][1]}; leave this size out")
+    if bad and base not in bad:
+        raise ValueError(f"this {type(m.model).__name__} does not take images of {bad[0][0]}x{bad[0][1]}; leave this size out")
     own = dict(dl=dl, before=model_score(dl, m)) if labelled else {}
     note = 'compared on noise' if dl is None else ''
     return Job(Path(path), m, sizes, x, model_answers(m, x), facts(learn, m, prep or None, sizes), note=note, **own)
