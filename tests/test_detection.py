@@ -224,6 +224,26 @@ def coco(path, boxes, size=(64, 48), name='train.json', n=12, first_id=0, catego
 def test_wrong_boxes_are_refused(box, says, tmp_path):
     with pytest.raises(ValueError, match=f'0.png.*{says}'): box_dls(coco(tmp_path, box), size=32)
 
+def test_boxes_that_cannot_be_right_are_left_out_where_asked(tmp_path, capsys):
+    "As in BCCD: one box without width among many; its image stays, and the command says it too"
+    path = coco(tmp_path/'d', (8, 8, 30, 20))
+    d = json.loads((path/'train.json').read_text())
+    d['annotations'] += [dict(id=99, image_id=0, category_id=1, bbox=[5, 5, 0, 0]), dict(id=98, image_id=3, category_id=1, bbox=[50, 5, 40, 9])]
+    (path/'train.json').write_text(json.dumps(d))
+    with pytest.raises(ValueError, match=r'2 of 12 images.*or leave them out, skip=True'): box_dls(path, size=32)
+    with pytest.raises(ValueError, match='too many to leave out'): box_dls(path, size=32, skip=True)
+    d['annotations'].pop()
+    (path/'train.json').write_text(json.dumps(d))
+    with pytest.warns(UserWarning, match='1 of 12 images.*they are left out'): dls = box_dls(path, size=32, bs=4, skip=True, num_workers=0)
+    assert sum(len(dl.dataset) for dl in dls.loaders) == 12 and all(len(b) == 1 for dl in dls.loaders for _, b, _ in dl.dataset)
+    argv = ['--data', str(path), '--arch', 'fcos_mobilenetv1_025', '--size', '64', '--bs', '4', '--epochs', '1', '--workers', '0', '--out', str(tmp_path/'run')]
+    with pytest.raises(SystemExit): cvnets_train(argv)
+    assert 'or leave them out, --skip' in capsys.readouterr().err
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        cvnets_train([*argv, '--skip'])
+    assert (tmp_path/'run'/'model.pkl').is_file()
+
 def test_a_category_without_a_name(tmp_path):
     with pytest.raises(ValueError, match='is of category 2, which has no name'): box_dls(coco(tmp_path, (4, 4, 9, 9), category=2), size=32)
 

@@ -19,7 +19,8 @@ from fastai.vision.augment import RandomResizedCropGPU, RatioResize, Resize
 from ..core import as_size
 
 # %% auto #0
-__all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'get_albumentations', 'AlbumentationsTfm']
+__all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'valid_size', 'get_albumentations',
+           'AlbumentationsTfm']
 
 # %% ../../nbs/20_data.sized.ipynb #cc1b37bc
 _adapters = {}
@@ -182,6 +183,15 @@ def find_sized(
     if last<0: raise _no_size(tfms, split_idx)
     *earlier,(tfm,get,put) = [(t,get,put) for i,t,get,put,_ in sized if i<=last]
     return SizedPipeline((tfm,get,put), tuple(earlier), size_of(tfm), tuple(size_of(t) for t,*_ in earlier))
+
+# %% ../../nbs/20_data.sized.ipynb #12db856d
+def valid_size(
+    dl # A loader of validation images
+)->tuple: # `(h, w)`
+    "The size of the images of a validation loader: its plan's, or what its transforms make"
+    sampler = getattr(dl, 'sampler', None)
+    if hasattr(sampler, 'base'): return tuple(sampler.base)
+    return find_sized(dl.after_item, dl.after_batch, split_idx=1).base
 
 # %% ../../nbs/20_data.sized.ipynb #7c792c75
 _quiet = 'NO_ALBUMENTATIONS_UPDATE'

@@ -212,13 +212,19 @@ def items_dls(
     return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)
 
 # %% ../../../nbs/48f_tasks.detection.data.ipynb #f2559125
-def _check_all(found, items):
-    "Refuse a collection with boxes that cannot be right"
+def _right(found, skip):
+    "The collection without what cannot be right; refuses it unless `skip`"
+    items = found.train + (found.valid or [])
     faults = check_boxes(items, found.names)
-    if not faults: return
+    if not faults: return found
     named = '; '.join(f'{f}: {why}' for f,why in faults[:5])
     more = '; ...' if len(faults) > 5 else ''
-    raise ValueError(f"{len(faults)} of {len(items)} images have annotations that cannot be right: {named}{more}")
+    said = f"{len(faults)} of {len(items)} images have annotations that cannot be right: {named}{more}"
+    if not skip: raise ValueError(f"{said}. Mend them, or leave them out, skip=True")
+    if len(faults) > max(1, len(items)/10): raise ValueError(f"{said}. That is too many to leave out; mend how they are written")
+    warn(f"{said}; they are left out")
+    valid = found.valid and right_items(found.valid, found.names)
+    return found._replace(train=right_items(found.train, found.names), valid=valid)
 
 def box_dls(
     path, # A folder with annotations as COCO JSON, Pascal VOC XML or YOLO text, or a `BoxSet`
@@ -228,14 +234,15 @@ def box_dls(
     valid_pct:float=0.2, # Share of the images held out, where the folder has no split of its own
     seed:int=42, # Of that split
     verify:bool=True, # Check all boxes first?
+    skip:bool=False, # Leave out boxes that cannot be right, with a warning, in place of an error?
     item_tfms=None, # Replaces `BoxCrop`
     batch_tfms=None, # After the batch is made
     **kwargs # Of `DataBlock.dataloaders`
 )->DataLoaders:
     "`DataLoaders` of a folder of images with boxes, checked first"
     found = path if isinstance(path, BoxSet) else read_boxes(path, images)
+    if verify: found = _right(found, skip)
     items = found.train + (found.valid or [])
-    if verify: _check_all(found, items)
     if not any(o.boxes for o in found.train): raise ValueError(f"no image to train on has a box; {found}")
     if found.valid is not None: valid = range(len(found.train), len(items))
     else: valid = split_by_class([0]*len(items), valid_pct, seed)[1]

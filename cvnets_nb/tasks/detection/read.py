@@ -15,7 +15,8 @@ from fastai.data.transforms import get_image_files
 from ...data.folder import train_names, valid_names
 
 # %% auto #0
-__all__ = ['BoxItem', 'BoxSet', 'read_coco', 'read_voc', 'read_yolo', 'box_formats', 'read_boxes', 'box_fault', 'check_boxes']
+__all__ = ['BoxItem', 'BoxSet', 'read_coco', 'read_voc', 'read_yolo', 'box_formats', 'read_boxes', 'box_fault', 'check_boxes',
+           'right_items']
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #71084c00
 @dataclass(frozen=True)
@@ -294,18 +295,23 @@ def _one_box_fault(box, label, names, w, h):
                 "(x, y, w, h and centres have to be converted)")
     if x1 < -1 or y1 < -1 or x2 > w+1 or y2 > h+1: return f"{which} reaches outside of its image of {w}x{h}"
 
+def _faults(item, names):
+    "What is wrong with an item as a whole and with each of its boxes; None where nothing is"
+    try:
+        with Image.open(item.file) as im: size = im.size
+    except (OSError,ValueError) as e: return f'the image cannot be read ({e})', ()
+    if item.boxes and all(0 <= v <= 1 for b in item.boxes for v in b):
+        e,(w,h) = item.boxes[0],size
+        return f"its boxes are between 0 and 1, e.g. {e}: multiply them by the image's {w}x{h}", ()
+    return None, [_one_box_fault(b, l, names, *size) for b,l in zip(item.boxes, item.labels)]
+
 def box_fault(
     item:BoxItem, # With boxes in pixels
     names # Of the classes
 )->str: # Or None
     "What is wrong with an item"
-    try:
-        with Image.open(item.file) as im: size = im.size
-    except (OSError,ValueError) as e: return f'the image cannot be read ({e})'
-    if item.boxes and all(0 <= v <= 1 for b in item.boxes for v in b):
-        return f"its boxes are between 0 and 1, e.g. {item.boxes[0]}: multiply them by the image's {size[0]}x{size[1]}"
-    faults = (_one_box_fault(b, l, names, *size) for b,l in zip(item.boxes, item.labels))
-    return next((o for o in faults if o), None)
+    whole,each = _faults(item, names)
+    return whole or next((o for o in each if o), None)
 
 def check_boxes(
     items, # Of `BoxItem`
@@ -315,3 +321,19 @@ def check_boxes(
     "The images whose annotations cannot be right, and why"
     with ThreadPoolExecutor(n_threads) as ex: reasons = list(ex.map(lambda o: box_fault(o, names), items))
     return [(o.file, why) for o,why in zip(items, reasons) if why]
+
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #e694119e
+def _right_item(item, names):
+    "The item without its wrong boxes; None if the image itself is wrong"
+    whole,each = _faults(item, names)
+    if whole: return None
+    return _item(item.file, [o for *o,fault in zip(item.boxes, item.labels, each) if not fault])
+
+def right_items(
+    items, # Of `BoxItem`
+    names, # Of the classes
+    n_threads:int=16 # Threads that read
+)->list: # Of `BoxItem`
+    "The items without boxes that cannot be right and without images that cannot be read"
+    with ThreadPoolExecutor(n_threads) as ex: right = ex.map(lambda o: _right_item(o, names), items)
+    return [o for o in right if o]

@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from ...core import *
 from ...data.image import open_image
-from ...data.sized import find_sized
+from ...data.sized import valid_size
 from ...models import create_model, list_models
 from ..core import *
 from .boxes import *
@@ -109,10 +109,7 @@ class DetectionLearner(Learner):
         return super().get_preds(ds_idx, dl, with_decoded=with_decoded, act=_same, cbs=cbs, **kwargs)
     def base_size(self):
         "`(h, w)` of the validation images"
-        dl = self.dls.valid
-        sampler = getattr(dl, 'sampler', None)
-        if hasattr(sampler, 'base'): return tuple(sampler.base)
-        return find_sized(dl.after_item, dl.after_batch, split_idx=1).base
+        return valid_size(self.dls.valid)
     def class_names(self,
         labels:Tensor # Classes as numbers
     )->list:
@@ -304,6 +301,7 @@ class Detection(MakesDetectors, BoxAnswers, Task):
     name:ClassVar[str] = 'detection'
     score:ClassVar[str] = 'map50'
     learner_cls:ClassVar[type] = DetectionLearner
+    folder_options:ClassVar[tuple] = ('skip',)
 
     @classmethod
     def of(cls, dls): return None if find_tfm(dls, BBoxLabeler) is None else cls(len(dls.vocab))
@@ -322,6 +320,9 @@ class Detection(MakesDetectors, BoxAnswers, Task):
     def knows_folder(cls, path): return bool(box_formats(path))
     @classmethod
     def folder(cls, path, **kwargs): return box_dls(path, **kwargs)
+    @classmethod
+    def compared(cls, path, size, bs, per_class=None, short=None):
+        return lambda seed, num_workers: box_dls(path, size, bs, seed=seed, num_workers=num_workers, skip=True)
     @classmethod
     def say_folder(cls, path, **kwargs): return str(read_boxes(path))
     @classmethod
