@@ -584,18 +584,22 @@ def export_row(
     name:str, # A name of `list_models()`, of any task
     size:int=64, # Side of the images
     targets=('onnx','coreml','litert'), # What to write
-    n:int=4 # Images to compare on
-)->dict: # For each target the largest difference over the standard deviation, or what stops it
+    n:int=200 # Images of classification to compare on; scenes with masks or boxes are six, with a decision at each place
+)->dict: # For each target the largest difference over the standard deviation, or what stops it; and the share of `same` classes
     "Export one architecture to each target"
     task = next(t for t in list_tasks() if name in list_models(task=t))
-    learn = set_learner(toy_data(task, size=size, bs=4, n=24), name, set=False, sampler=False)
-    return dict(name=name, size=size, **{t:_exported(learn, t, n) for t in targets})
+    data = toy_data(task, size=size, **(dict(bs=32) if task == 'classification' else dict(bs=4, n=24)))
+    learn = set_learner(data, name, set=False, sampler=False)
+    cells = {}
+    for t in targets: cells[t],cells[f'{t}_same'] = _exported(learn, t, n)
+    return dict(name=name, size=size, **cells)
 
 def _exported(learn, target, n):
     own = dict(half=False) if target == 'coreml' else {}
     with tempfile.TemporaryDirectory() as d:
-        try: return getattr(learn, f'to_{target}')(Path(d)/'m', n=n, **own).match.largest
-        except Exception as e: return ' '.join(f'{type(e).__name__}: {e}'.split())[:200]
+        try: match = getattr(learn, f'to_{target}')(Path(d)/'m', n=n, **own).match
+        except Exception as e: return ' '.join(f'{type(e).__name__}: {e}'.split())[:200], ''
+        return match.largest, match.same
 
 def zoo_exports(
     table, # CSV that rows are appended to; a run that was stopped continues

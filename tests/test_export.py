@@ -28,14 +28,23 @@ def test_masks_at_any_size(head, tmp_path):
     assert got.match.same > .999 and got.after == pytest.approx(got.before, abs=1e-3)
 
 @pytest.mark.parametrize('head', ['ssd', 'fcos'])
-def test_boxes_at_any_size(head, tmp_path):
-    got = finder(head).to_onnx(tmp_path/'m.onnx', sizes=[64, (96, 72)])
+def test_boxes_at_any_size_and_their_suppression(head, tmp_path):
+    "What the file keeps is compared with torchvision before it is written (page 80c)"
+    learn = finder(head)
+    got = learn.to_onnx(tmp_path/'m.onnx', sizes=[64, (96, 72)], nms=dict(score=.02, iou=.4, most=3))
     assert got.match.largest < 1e-3 and got.score == 'map50' and got.after == pytest.approx(got.before, abs=1e-3)
+    for hw in ((64, 64), (96, 72)):
+        images, labels, scores, boxes = OnnxFile(tmp_path/'m.onnx')(noise(hw, 2))
+        assert len(images) == len(labels) == len(scores) == len(boxes) > 0 and scores.min() > .02
+        assert max(np.unique(np.stack([images, labels]), axis=1, return_counts=True)[1]) <= 3
 
 @pytest.mark.parametrize('task', ['multi_label', 'regression'])
 def test_other_targets(task, tmp_path):
     got = made(toy_data(task, size=32, n=40), 'mobilenetv1_025').to_onnx(tmp_path/'m.onnx')
     assert got.match.largest < 1e-3 and got.after == pytest.approx(got.before, abs=1e-4)
+
+def test_suppression_is_for_boxes(dls, tmp_path):
+    with pytest.raises(ValueError, match='is for boxes'): made(dls, 'mobilenetv1_025').to_onnx(tmp_path/'m.onnx', nms=True)
 
 # --- Core ML: maps of patches at several sizes, and boxes
 @pytest.mark.parametrize('kind', ['mobilevit_xxs', 'mobilenetv3_small', 'ssd'])
@@ -44,6 +53,20 @@ def test_core_ml(kind, dls, tmp_path):
     learn = finder('ssd') if kind == 'ssd' else made(dls, kind)
     got = learn.to_coreml(tmp_path/'m.mlpackage', n=4, half=False, sizes=[64, 48] if kind == 'mobilenetv3_small' else None)
     assert got.match.largest < 1e-3 and (tmp_path/'m.mlpackage').is_dir()
+
+def test_suppression_behind_a_detector_in_core_ml(tmp_path):
+    "A pipeline of two, each wired to the other by name, with what was asked for in it"
+    ct = pytest.importorskip('coremltools')
+    got = finder('fcos').to_coreml(tmp_path/'m.mlpackage', n=4, nms=dict(score=.25))
+    assert got.match.largest < .05 and got.after == pytest.approx(got.before, abs=.02)
+    spec = ct.models.MLModel(str(tmp_path/'m.mlpackage'), skip_model_load=True).get_spec()
+    detector, stage = spec.pipeline.models
+    nms = stage.nonMaximumSuppression
+    assert (nms.confidenceThreshold, nms.iouThreshold, nms.pickTop.perClass, list(nms.stringClassLabels.vector)) == (.25, .5, True, [str(i) for i in range(10)])
+    names = [o.name for o in detector.description.output]
+    assert names == [o.name for o in stage.description.input] == [nms.confidenceInputFeatureName, nms.coordinatesInputFeatureName]
+    assert [o.name for o in spec.description.output] == [o.name for o in stage.description.output] == [nms.confidenceOutputFeatureName, nms.coordinatesOutputFeatureName]
+    assert [o.name for o in spec.description.input] == [o.name for o in detector.description.input] == ['image']
 
 # --- LiteRT, where its converter is: some gigabytes, which `cvnets_export --prepare litert` installs
 def converter():

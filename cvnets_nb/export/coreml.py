@@ -4,22 +4,22 @@
 
 # %% ../../nbs/80d_export.coreml.ipynb #6a836f80
 from __future__ import annotations
-import json, platform, tempfile, warnings
-from contextlib import contextmanager, redirect_stderr
-import io, logging
+import json, platform, tempfile
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from fastcore.basics import patch
 from fastai.learner import Learner
 from ..core import *
-from .onnx import need
+from .onnx import hushed, need
 from .prepare import *
 from .proof import *
 
 # %% auto #0
-__all__ = ['read_program', 'run_program', 'coreml_package', 'CoremlFile']
+__all__ = ['read_program', 'run_program', 'coreml_package', 'ForVision', 'from_vision', 'nms_stage', 'with_nms_stage',
+           'CoremlFile']
 
 # %% ../../nbs/80d_export.coreml.ipynb #c2bd529f
 def _ints(v): return [int(o) for o in np.asarray(v).flatten()]
@@ -71,6 +71,10 @@ def _matmul(x, y, transpose_x=False, transpose_y=False):
 def _enlarge(x, scale_factor_height, scale_factor_width, align_corners=True):
     size = [round(n*float(k)) for n,k in zip(x.shape[-2:], (scale_factor_height,scale_factor_width))]
     return F.interpolate(x, size, mode='bilinear', align_corners=bool(align_corners))
+def _repeat(x, scale_factor_height, scale_factor_width):
+    scales = float(scale_factor_height), float(scale_factor_width)
+    if any(s % 1 for s in scales): raise NotImplementedError(f'upsample_nearest_neighbor by {scales}')
+    return F.interpolate(x, scale_factor=scales, mode='nearest')
 def _resize(x, target_size_height, target_size_width, sampling_mode='DEFAULT'):
     corners = sampling_mode in ('STRICT_ALIGN_CORNERS','ALIGN_CORNERS')
     if not corners and sampling_mode != 'UNALIGN_CORNERS': raise NotImplementedError(f'resize_bilinear with {sampling_mode}')
@@ -92,14 +96,15 @@ def _both(f): return lambda x, y: f(torch.as_tensor(x), torch.as_tensor(y))
 _ops = dict(
     conv=_conv, linear=lambda x, weight, bias=None: F.linear(x, weight, bias), matmul=_matmul,
     avg_pool=_pool(F.avg_pool2d, 0.), max_pool=_pool(F.max_pool2d, -torch.inf), layer_norm=_norm, batch_norm=_batch_norm,
-    upsample_bilinear=_enlarge, resize_bilinear=_resize, pad=_pad, slice_by_index=_slice, split=_split,
+    upsample_bilinear=_enlarge, upsample_nearest_neighbor=_repeat, resize_bilinear=_resize, pad=_pad,
+    slice_by_index=_slice, split=_split,
     add=lambda x, y: x+y, sub=lambda x, y: x-y, mul=lambda x, y: x*y, real_div=lambda x, y: x/y,
     maximum=_both(torch.maximum), minimum=_both(torch.minimum),
     pow=lambda x, y: x**y, greater=lambda x, y: x>y, less=lambda x, y: x<y, logical_and=lambda x, y: x & y,
     clip=lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
     thresholded_relu=lambda x, alpha=1.: torch.where(x >= float(alpha), x, 0.),
     relu=_of_x(F.relu), relu6=_of_x(F.relu6), silu=_of_x(F.silu),
-    sigmoid=_of_x(torch.sigmoid), tanh=_of_x(torch.tanh), exp=_of_x(torch.exp), sqrt=_of_x(torch.sqrt),
+    sigmoid=_of_x(torch.sigmoid), tanh=_of_x(torch.tanh), exp=_of_x(torch.exp), sqrt=_of_x(torch.sqrt), square=_of_x(torch.square),
     sigmoid_hard=lambda x, alpha=.2, beta=.5: (float(alpha)*x + float(beta)).clamp(0, 1),
     softmax=lambda x, axis=-1: x.softmax(int(axis)),
     gelu=lambda x, mode='EXACT': F.gelu(x, approximate='none' if mode == 'EXACT' else 'tanh'),
@@ -111,6 +116,7 @@ _ops = dict(
     concat=lambda values, axis, **kw: torch.cat(list(values), int(axis)),
     stack=lambda values, axis: torch.stack(list(values), int(axis)),
     squeeze=lambda x, axes: x.squeeze(tuple(_ints(axes))),
+    classify=lambda probabilities, classes: (None, probabilities),
     tile=lambda x, reps: x.repeat(_ints(reps)), identity=lambda x: x, cast=lambda x, dtype: x.to(_kinds[dtype]))
 _kinds = dict(fp32=torch.float32, fp16=torch.float32, int32=torch.int64, bool=torch.bool)
 
@@ -120,23 +126,15 @@ def _expand(x, axes):
 _ops['expand_dims'] = _expand
 
 # %% ../../nbs/80d_export.coreml.ipynb #60a727a0
-@contextmanager
-def _quiet():
-    "Without the bars and the warnings of coremltools"
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-        warnings.simplefilter('ignore')
-        logging.disable(logging.ERROR)
-        try: yield
-        finally: logging.disable(logging.NOTSET)
-
 def read_program(
     path # A saved package
 ):  # A function of coremltools, with `operations`, `inputs` and `outputs`
     "The program of a package, read back from its file"
-    with _quiet():
+    with hushed():
         ct,load = need('coreml', 'coremltools', 'coremltools.converters.mil.frontend.milproto.load')
         made = ct.models.MLModel(str(path), skip_model_load=True)
         spec = made.get_spec()
+        if spec.HasField('pipeline'): spec = spec.pipeline.models[0]
         return load.load(spec, spec.specificationVersion, made.weights_dir).functions['main']
 
 def _tensor(v):
@@ -173,7 +171,7 @@ def coreml_package(
     half:bool=True # 16 bits for weights and maps?
 ):  # An `MLModel` of coremltools
     "The model as a Core ML program"
-    with _quiet():
+    with hushed():
         ct, = need('coreml', 'coremltools')
         c = m.image_mean.numel()
         if c not in (1,3): raise ValueError(f"images of Core ML have 1 or 3 channels, and this model takes {c}")
@@ -193,14 +191,90 @@ def coreml_package(
             one = "; give one size" if len(sizes) > 1 else ''
             raise ValueError(f"{type(m.model).__name__} cannot be converted to Core ML: {str(e)[:200]}{one}") from e
 
+# %% ../../nbs/80d_export.coreml.ipynb #029619cb
+class ForVision(nn.Module):
+    "A detector's answer for one image as Core ML's non-maximum suppression takes it"
+    names = 'confidence','coordinates'
+    def __init__(self,
+        m:Deployed # A detector
+    ):
+        super().__init__()
+        self.m = m
+        self.model = m.model
+        self.register_buffer('image_mean', m.image_mean)
+    def forward(self, image): # (1,c,h,w)
+        probs,boxes = self.m(image)
+        near,far = boxes[0].split([2,2], 1)
+        return probs[0,:,1:], torch.cat([(near + far)/2, far - near], 1)
+
+def from_vision(
+    confidence, # (n,classes)
+    coordinates # (n,4)
+)->list: # Scores (1,n,classes+1), the background 0, and boxes (1,n,4) as corners
+    "The inverse of what `ForVision` does to an answer"
+    middle,side = coordinates[:,:2], coordinates[:,2:]
+    scores = np.concatenate([np.zeros_like(confidence[:,:1]), confidence], 1)
+    return [scores[None], np.concatenate([middle - side/2, middle + side/2], 1)[None]]
+
+# %% ../../nbs/80d_export.coreml.ipynb #5310fab9
+def nms_stage(
+    ct, # The module coremltools
+    spec, # Of the detector, whose two outputs it takes
+    labels, # Names of the classes
+    iou:float, # Overlap from which two boxes of a class are taken for the same object
+    score:float # Least probability
+):  # A specification
+    "Core ML's non-maximum suppression behind a detector"
+    stage = ct.proto.Model_pb2.Model()
+    stage.specificationVersion = spec.specificationVersion
+    for given,n in zip(spec.description.output, (len(labels),4)):
+        stage.description.input.add().CopyFrom(given)
+        out = stage.description.output.add()
+        out.CopyFrom(given)
+        array = out.type.multiArrayType
+        array.ClearField('shape')
+        rows = array.shapeRange.sizeRanges.add()
+        rows.upperBound = -1                                  # as many as are found
+        columns = array.shapeRange.sizeRanges.add()
+        columns.lowerBound = columns.upperBound = n
+    n = stage.nonMaximumSuppression
+    n.iouThreshold = iou
+    n.confidenceThreshold = score
+    n.pickTop.perClass = True
+    n.confidenceInputFeatureName,n.coordinatesInputFeatureName = ForVision.names
+    n.confidenceOutputFeatureName,n.coordinatesOutputFeatureName = ForVision.names
+    n.stringClassLabels.vector.extend(labels)
+    return stage
+
+# %% ../../nbs/80d_export.coreml.ipynb #3797a3cb
+def with_nms_stage(
+    made, # An `MLModel` of coremltools with the outputs of `ForVision`
+    labels, # Names of the classes
+    iou:float=0.5, # Overlap from which two boxes of a class are taken for the same object
+    score:float=0.3 # Least probability
+):  # An `MLModel`
+    "A pipeline of a detector and of Core ML's non-maximum suppression"
+    with hushed():
+        ct, = need('coreml', 'coremltools')
+        first = made.get_spec()
+        stage = nms_stage(ct, first, labels, iou, score)
+        spec = ct.proto.Model_pb2.Model()
+        spec.specificationVersion = first.specificationVersion
+        spec.description.input.extend(first.description.input)
+        spec.description.output.extend(stage.description.output)
+        spec.pipeline.models.extend([first, stage])
+        spec.pipeline.names.extend(['detector','suppression'])
+        return ct.models.MLModel(spec, weights_dir=made.weights_dir, skip_model_load=True)
+
 # %% ../../nbs/80d_export.coreml.ipynb #eaa0452d
 class CoremlFile:
     "A Core ML package as a function of images, by the program read back from it or, on a Mac, by Core ML"
     def __init__(self,
         path # The package
     ):
-        self.mac = platform.system() == 'Darwin'
         self.program = read_program(path)
+        self.boxes = tuple(v.name for v in self.program.outputs) == ForVision.names
+        self.mac = platform.system() == 'Darwin' and not self.boxes   # suppressed boxes cannot be compared
         if self.mac: self.model = need('coreml', 'coremltools')[0].models.MLModel(str(path))
         self.by = 'Core ML' if self.mac else 'its operators in torch'
     def _predicted(self, image):
@@ -211,7 +285,8 @@ class CoremlFile:
     def _numbers(self, o): return np.array([list(o.values())]) if isinstance(o, dict) else np.asarray(o)
     def _interpreted(self, image):
         x = torch.from_numpy(image).permute(2,0,1)[None].float()
-        return [o.numpy() for o in run_program(self.program, {'image':x}) if torch.is_tensor(o)]
+        out = [o.numpy() for o in run_program(self.program, {'image':x}) if torch.is_tensor(o)]
+        return from_vision(*out) if self.boxes else out
     def __call__(self,
         images:np.ndarray # (n,h,w,c) uint8
     )->list: # An array for each output
@@ -219,13 +294,18 @@ class CoremlFile:
         return [np.concatenate(o) for o in zip(*each)]
 
 # %% ../../nbs/80d_export.coreml.ipynb #2f068ab4
-_ops['classify'] = lambda probabilities, classes: (None, probabilities)
-
 def _described(made, described):
     "The package with what a user of it has to know"
     made.short_description = f"{described['task']}, by cvnets_nb"
     for k,v in described.items(): made.user_defined_metadata[k] = v if isinstance(v, str) else json.dumps(v)
     return made
+
+def _for_vision(job):
+    "A conversion whose answers are compared without the background's"
+    if len(job.sizes) > 1: raise ValueError("with nms=True a package of Core ML takes images of one size; leave sizes out")
+    probs,boxes = job.expected
+    probs = torch.cat([torch.zeros_like(probs[...,:1]), probs[...,1:]], -1)
+    return replace(job, expected=(probs,boxes), facts={**job.facts, 'outputs':list(ForVision.names)})
 
 @patch
 def to_coreml(self:Learner,
@@ -233,6 +313,7 @@ def to_coreml(self:Learner,
     sizes=None, # Sizes that it has to take, ints or `(h, w)`; None is the size of the validation images alone
     form:str=None, # What it returns, one of `learn.task.forms`; None is the first
     half:bool=True, # 16 bits, for half the size and for Apple's neural engine
+    nms=False, # For boxes: a stage of non-maximum suppression? True, or a dict of `iou`, `score`
     prep=None, # How images are resized; None reads it from the Learner, False leaves it out
     images=None, # Files, arrays or a loader to compare on; None takes the validation images
     n:int=50, # Images to compare on
@@ -242,9 +323,13 @@ def to_coreml(self:Learner,
     job = make_job(self, path, sizes, form, prep, images, n, channels_last=False)
     if tol is None: tol = .05 if half else 1e-3
     labels = job.facts['labels'] if job.task.name == 'classification' else ()
+    limits = nms_limits(nms, job.task)
+    if nms: job = _for_vision(job)
     with tempfile.TemporaryDirectory() as d:
         file = Path(d)/'model.mlpackage'
-        with _quiet(): _described(coreml_package(job.m, job.sizes, labels, half), job.facts).save(str(file))
+        made = coreml_package(ForVision(job.m) if nms else job.m, job.sizes, labels, half)
+        if nms: made = with_nms_stage(made, job.facts['labels'][1:], **limits)
+        with hushed(): _described(made, job.facts).save(str(file))
         run = CoremlFile(file)
         match = check_file(job, run, tol)
         ms = 1000*seconds_per_call(lambda: run(job.images[:1])) if run.mac else None

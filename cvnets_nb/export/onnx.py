@@ -4,10 +4,13 @@
 
 # %% ../../nbs/80c_export.onnx.ipynb #fb994e62
 from __future__ import annotations
-import ast, json, logging, tempfile, warnings
+import ast, io, json, logging, tempfile, warnings
+from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 from pathlib import Path
 import numpy as np, torch
+from torch import Tensor
+from torchvision.ops import box_iou
 from fastcore.basics import patch
 from fastai.learner import Learner
 from ..core import *
@@ -15,7 +18,8 @@ from .prepare import *
 from .proof import *
 
 # %% auto #0
-__all__ = ['need', 'example_side', 'onnx_program', 'onnx_bytes', 'OnnxFile', 'with_nms', 'to_int8', 'first_difference']
+__all__ = ['need', 'hushed', 'example_side', 'onnx_program', 'onnx_bytes', 'OnnxFile', 'with_nms', 'nms_fault', 'check_nms',
+           'to_int8', 'first_difference']
 
 # %% ../../nbs/80c_export.onnx.ipynb #47eba3cb
 def need(
@@ -27,6 +31,16 @@ def need(
     except ImportError as e:
         raise ImportError(f"this needs {', '.join(names)}, and {e.name or e} is missing: "
                           f"pip install 'cvnets_nb[{extra}]'") from e
+
+@contextmanager
+def hushed():
+    "Without the bars, the warnings and the traces that a converter prints; its errors come through"
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter('ignore')
+        before = logging.root.manager.disable
+        logging.disable(logging.ERROR)
+        try: yield
+        finally: logging.disable(before)
 
 # %% ../../nbs/80c_export.onnx.ipynb #f277dab5
 def example_side(
@@ -52,15 +66,12 @@ def onnx_program(
     at = (1,2) if m.channels_last else (2,3)
     shapes = {0:free, **({i:free for i in at} if dynamic else {})}
     named = dict(dynamo=True, input_names=['image'], output_names=list(m.names), verbose=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        logging.disable(logging.ERROR)
-        try: return torch.onnx.export(m, (x,), dynamic_shapes=(shapes,), optimize=optimize, **named)
-        except Exception as e:
-            why = str(e.__cause__ or e).strip().split('\n')[0]
-            raise ValueError(f"{type(m.model).__name__} cannot be converted, {why}; a model must take the same way "
-                             "for every image, so write `if` on values as torch.where") from e
-        finally: logging.disable(logging.NOTSET)
+    try:
+        with hushed(): return torch.onnx.export(m, (x,), dynamic_shapes=(shapes,), optimize=optimize, **named)
+    except Exception as e:
+        why = str(e.__cause__ or e).strip().split('\n')[0]
+        raise ValueError(f"{type(m.model).__name__} cannot be converted, {why}; a model must take the same way "
+                         "for every image, so write `if` on values as torch.where") from e
 
 # %% ../../nbs/80c_export.onnx.ipynb #c56188e0
 def onnx_bytes(
@@ -136,6 +147,43 @@ def with_nms(
     for k,t in kinds.items(): g.output.append(h.make_tensor_value_info(k, t, ['objects']))
     g.output.append(h.make_tensor_value_info('boxes', onnx.TensorProto.FLOAT, ['objects',4]))
     return proto
+
+# %% ../../nbs/80c_export.onnx.ipynb #6c856d97
+def nms_fault(
+    probs:Tensor, # (n,) of one class in one image
+    boxes:Tensor, # (n,4) unit boxes
+    scores:Tensor, # (k,) of what was kept
+    kept:Tensor, # (k,4) the boxes that were kept
+    iou:float=0.5, # As in `with_nms`
+    score:float=0.3, # The same
+    most:int=100, # The same
+    eps:float=1e-4 # Two overlaps that differ by less are not told apart
+)->str: # '' where nothing is
+    "What is wrong with the boxes that non-maximum suppression kept"
+    if len(kept) > most or (scores <= score).any(): return 'keeps too many boxes or too unlikely ones'
+    every = torch.cat([probs[:,None], boxes], 1)
+    own = torch.cat([scores[:,None], kept], 1)
+    near = torch.cdist(own, every, compute_mode='donot_use_mm_for_euclid_dist')
+    if len(kept) and near.amin(1).max() > eps: return 'returns a box that the model does not find'
+    if (box_iou(kept, kept).triu(1) > iou + eps).any(): return 'keeps two boxes that overlap'
+    left = probs > (score if len(kept) < most else scores.min()) + eps
+    covered = (box_iou(boxes[left], kept) > iou - eps) & (scores >= probs[left,None] - eps)
+    return '' if covered.any(1).all() else 'drops a box that overlaps no likelier one'
+
+def check_nms(
+    run, # An `OnnxFile` with non-maximum suppression
+    answers:tuple, # Scores (b,n,c) and boxes (b,n,4) of the file without it
+    images:np.ndarray, # (b,h,w,c) uint8, of which these are
+    **kwargs # Of `with_nms`
+):
+    "Refuse a file whose non-maximum suppression keeps the wrong boxes"
+    where,labels,scores,boxes = (torch.as_tensor(np.asarray(o)) for o in run(images))
+    for i,(p,b) in enumerate(zip(*answers)):
+        for k in range(1, p.shape[1]):
+            one = (where == i) & (labels == k)
+            why = nms_fault(p[:,k], b, scores[one], boxes[one], **kwargs)
+            if why: raise ValueError(f"the file's non-maximum suppression {why}, in image {i} for class {k}; the file is "
+                                     "not kept. Leave nms out, and report it with the model's name")
 
 # %% ../../nbs/80c_export.onnx.ipynb #a57dd691
 def to_int8(
@@ -249,6 +297,7 @@ def to_onnx(self:Learner,
     "Write an ONNX file of the model, run it on validation images and compare it with the Learner"
     onnx, = need('onnx', 'onnx')
     job = make_job(self, path, sizes, form, prep, images, n)
+    limits = nms_limits(nms, job.task)
     with tempfile.TemporaryDirectory() as d:
         file = Path(d)/'model.onnx'
         program = onnx_program(job.m, job.sizes[0], len(job.sizes) > 1, getattr(torch, dtype))
@@ -258,6 +307,10 @@ def to_onnx(self:Learner,
         if int8: file,run,match = _smaller(job, file, lose)
         after = job.score(run)
         ms = 1000*seconds_per_call(lambda: run(job.images[:1]))
-        if nms: onnx.save(with_nms(onnx.load(file), **(nms if isinstance(nms, dict) else {})), file)
+        if limits is not None:
+            x = job.images[:8]
+            answers = file_answers(run, x)
+            onnx.save(with_nms(onnx.load(file), **limits), file)
+            check_nms(OnnxFile(file), answers, x, **limits)
         keep_file(file, job.path)
     return Exported(job.path, 'onnx', match, 'onnxruntime', ms, job.task.score, job.before, after, job.note)

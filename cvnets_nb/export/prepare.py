@@ -18,13 +18,13 @@ from fastai.torch_core import TensorImage
 from fastai.vision.core import BBoxLabeler, PILImage, PointScaler
 from ..core import *
 from ..data.augment import RecipeCrop
-from ..data.sized import find_sized, size_of
+from ..data.sized import size_of, valid_size
 from ..tasks import task_of
 from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
 
 # %% auto #0
-__all__ = ['Prep', 'prepared', 'leaves_images', 'prep_of', 'valid_size', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts']
+__all__ = ['Prep', 'prepared', 'leaves_images', 'prep_of', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 @dataclass(frozen=True)
@@ -121,16 +121,7 @@ def prep_of(
     if not sized: raise ValueError("the validation images are not resized, so their size is not known; "
                                    "give prep=Prep((h, w)), with how you resize them")
     t = sized[0]
-    return next(f for cls,f in _preps.items() if isinstance(t, cls))(t, valid_size(learn))
-
-def valid_size(
-    learn # A `Learner`
-)->tuple: # `(h, w)`
-    "The size of the validation images"
-    dl = learn.dls.valid
-    sampler = getattr(dl, 'sampler', None)
-    if hasattr(sampler, 'base'): return tuple(sampler.base)
-    return as_size(find_sized(dl.after_item, dl.after_batch, split_idx=1).base)
+    return next(f for cls,f in _preps.items() if isinstance(t, cls))(t, valid_size(dl))
 
 # %% ../../nbs/80a_export.prepare.ipynb #aa7c5733
 class Deployed(nn.Module):

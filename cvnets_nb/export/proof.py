@@ -14,13 +14,14 @@ from fastai.learner import mk_metric
 from fastai.torch_core import to_cpu, to_detach
 from fastcore.basics import noop
 from ..core import *
+from ..data.sized import valid_size
 from .prepare import *
 from ..learner import not_taken
 
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'score',
            'file_score', 'model_score', 'noise', 'Job', 'make_job', 'megabytes', 'Exported', 'seconds_per_call',
-           'check_match', 'check_loss', 'keep_file', 'resized', 'check_file']
+           'check_match', 'check_loss', 'keep_file', 'nms_limits', 'resized', 'check_file']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
 def decoded_batches(
@@ -185,7 +186,7 @@ def make_job(
     "Prepare a conversion"
     m = deployed(learn, form, **kwargs)
     if prep is None: prep = prep_of(learn)
-    base = prep.size if prep else valid_size(learn)
+    base = prep.size if prep else valid_size(learn.dls.valid)
     dl,labelled = _own_images(learn, images)
     x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, n)
     sizes = list(dict.fromkeys([base, *map(as_size, sizes or [])]))
@@ -271,6 +272,16 @@ def keep_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir(): shutil.rmtree(path)
     shutil.move(made, path)
+
+# %% ../../nbs/80b_export.proof.ipynb #f7b3cb99
+def nms_limits(
+    nms, # False, True or a dict of thresholds
+    task # Of the data
+)->dict: # None without non-maximum suppression
+    "The thresholds of non-maximum suppression that were asked for"
+    if not nms: return None
+    if task.name != 'detection': raise ValueError(f"nms={nms!r} is for boxes, and the task here is {task.name}")
+    return nms if isinstance(nms, dict) else {}
 
 # %% ../../nbs/80b_export.proof.ipynb #c70c39ff
 def resized(
