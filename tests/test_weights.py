@@ -99,7 +99,7 @@ def go(ps):
 
 def ended(ps): return [p.communicate(timeout=120)[0].strip() for p in ps]
 
-@pytest.mark.parametrize('n', [2, 4])
+@pytest.mark.parametrize('n', [3])
 def test_processes_that_download_at_once(url, tmp_path, n):
     ps = start(n, f'{url}/slow/w.pt', tmp_path)
     go(ps)
@@ -108,7 +108,7 @@ def test_processes_that_download_at_once(url, tmp_path, n):
     assert [o.name for o in tmp_path.iterdir()] == ['w.pt']
 
 def test_a_killed_download_is_resumed(url, tmp_path):
-    first, *others = start(3, f'{url}/slow/w.pt', tmp_path)
+    first, other = start(2, f'{url}/slow/w.pt', tmp_path)
     go([first])
     part = tmp_path/'w.pt.part'
     until = time.monotonic() + 30
@@ -119,8 +119,8 @@ def test_a_killed_download_is_resumed(url, tmp_path):
     first.wait()
     left = part.stat().st_size
     assert left < len(body)
-    go(others)
-    assert ended(others) == [hashlib.sha256(body).hexdigest()]*2
+    go([other])
+    assert ended([other]) == [hashlib.sha256(body).hexdigest()]
     assert Server.asked == [('/slow/w.pt', None), ('/slow/w.pt', f'bytes={left}-')]
     assert [o.name for o in tmp_path.iterdir()] == ['w.pt']
 
@@ -278,8 +278,7 @@ def test_torchvisions_backbone_alone():
     sd = {k:v for k,v in torchvision.models.resnet18().state_dict().items() if not k.startswith('fc.')}
     assert torch.equal(create_model('resnet18_tv', n_out=3, pretrained=sd).conv_1.block.conv.weight, sd['conv1.weight'])
 
-@pytest.mark.parametrize('arch', every[:4])
-@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.', 'model.'])
+@pytest.mark.parametrize('arch, prefix', [(every[0], p) for p in ('module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.', 'model.')] + [(a, 'module.') for a in every[1:4]])
 def test_the_prefixes_of_wrappers_are_taken_off(arch, prefix, tmp_path):
     if arch.startswith('timm'): pytest.importorskip('timm')
     sd = create_model(arch, n_out=7).state_dict()
