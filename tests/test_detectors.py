@@ -50,7 +50,7 @@ def test_a_detector_learns():
     "Rectangles of three colours are found by SSD, with the right names, after a few epochs (FCOS: page 48g)"
     items = rectangles(200, seed=3, size=(128, 128))
     dls = items_dls(L(items), ['c0', 'c1', 'c2'], range(180, 200), 128, 8, getters=[first, second, third], num_workers=0, item_tfms=BoxCrop(128, scale=(.6, 1.)))
-    learn = set_learner(dls, 'mobilenetv1_050', head='ssd', set=False, sampler=SScFBS(128, 8))
+    learn = set_learner(dls, 'mobilenetv1_025', head='ssd', set=False, sampler=SScFBS(128, 8))
     quiet(learn, 'fit_one_cycle', 10, 5e-3)
     assert learn.recorder.values[-1][2] > .4
     image, boxes, labels = items[-1]
