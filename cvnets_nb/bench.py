@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['arms', 'coarse', 'Arm', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
            'machine', 'made_on', 'run_rows', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares',
-           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'export_row',
+           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'settled', 'export_row',
            'zoo_exports']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
@@ -580,6 +580,18 @@ def zoo(
     return run_rows(table, [(n,) for n in names if n not in done], partial(zoo_row, **kwargs), 1, threads)
 
 # %% ../nbs/81_bench.ipynb #b53ce6fd
+@torch.no_grad()
+def settled(
+    learn # A `Learner` with new weights
+):  # The same
+    "Take the statistics of normalisation from a batch: as they begin, a deep network answers all images alike"
+    norms = [m for m in learn.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [m.momentum for m in norms]
+    for m in norms: m.momentum = 1.
+    learn.model.train()(*learn.dls.one_batch()[:learn.dls.n_inp])
+    for m,k in zip(norms, before): m.momentum = k
+    return learn
+
 def export_row(
     name:str, # A name of `list_models()`, of any task
     size:int=64, # Side of the images
@@ -589,7 +601,7 @@ def export_row(
     "Export one architecture to each target"
     task = next(t for t in list_tasks() if name in list_models(task=t))
     data = toy_data(task, size=size, **(dict(bs=32) if task == 'classification' else dict(bs=4, n=24)))
-    learn = set_learner(data, name, set=False, sampler=False)
+    learn = settled(set_learner(data, name, set=False, sampler=False))
     cells = {}
     for t in targets: cells[t],cells[f'{t}_same'] = _exported(learn, t, n)
     return dict(name=name, size=size, **cells)

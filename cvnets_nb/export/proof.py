@@ -20,8 +20,8 @@ from ..learner import not_taken
 
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'score',
-           'file_score', 'model_score', 'noise', 'Job', 'make_job', 'megabytes', 'Exported', 'seconds_per_call',
-           'check_match', 'check_loss', 'keep_file', 'nms_limits', 'resized', 'check_file']
+           'file_score', 'model_score', 'noise', 'Job', 'alike', 'make_job', 'megabytes', 'Exported',
+           'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'nms_limits', 'resized', 'check_file']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
 def decoded_batches(
@@ -173,6 +173,13 @@ class Job:
         "The score of a file"
         return None if self.dl is None else file_score(self.dl, self.m, run)
 
+def alike(
+    answers:tuple # A tensor for each output
+)->bool:
+    "Does a model answer all images alike, so that a comparison says little?"
+    def same(t): return len(t) > 1 and (t[1:] - t[:1]).abs().max() <= 1e-6*t.abs().max()
+    return all(same(t.float()) for t in answers)
+
 def make_job(
     learn, # A trained `Learner`
     path, # The file to write
@@ -194,8 +201,9 @@ def make_job(
     if bad and base not in bad:
         raise ValueError(f"this {type(m.model).__name__} does not take images of {bad[0][0]}x{bad[0][1]}; leave this size out")
     own = dict(dl=dl, before=model_score(dl, m)) if labelled else {}
-    note = 'compared on noise' if dl is None else ''
-    return Job(Path(path), m, sizes, x, model_answers(m, x), facts(learn, m, prep or None, sizes), note=note, **own)
+    expected = model_answers(m, x)
+    notes = ['compared on noise']*(dl is None) + ['the model answers all images alike']*alike(expected)
+    return Job(Path(path), m, sizes, x, expected, facts(learn, m, prep or None, sizes), note='; '.join(notes), **own)
 
 # %% ../../nbs/80b_export.proof.ipynb #4fee3e95
 def megabytes(

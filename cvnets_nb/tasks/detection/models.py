@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 import torch
+import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
@@ -18,8 +19,8 @@ from ...models.registry import *
 from .boxes import *
 
 # %% auto #0
-__all__ = ['DET_HEADS', 'BaseDetector', 'Separable', 'SSDLevel', 'SSD', 'FCOS', 'probabilities', 'decoded', 'detections',
-           'Detector']
+__all__ = ['DET_HEADS', 'BaseDetector', 'Separable', 'SSDLevel', 'SSD', 'Pyramid', 'FCOS', 'probabilities', 'decoded',
+           'detections', 'Detector']
 
 # %% ../../../nbs/48b_tasks.detection.models.ipynb #ef63b2d7
 class BaseDetector(nn.Module):
@@ -183,6 +184,22 @@ def _init_scores(conv):
     nn.init.normal_(conv.weight, std=0.01)
     nn.init.constant_(conv.bias, -math.log(99))       # one location in a hundred has an object
 
+# %% ../../../nbs/48b_tasks.detection.models.ipynb #bde14ea7
+class Pyramid(FeaturePyramidNetwork):
+    "torchvision's feature pyramid (arXiv 1612.03144), for maps each half the size of the one before"
+    def forward(self, x): # A dict of maps, the finest first -> the same with maps of one width, and coarser ones
+        maps = list(x.values())
+        coarse = self.get_result_from_inner_blocks(maps[-1], -1)
+        out = [self.get_result_from_layer_blocks(coarse, -1)]
+        for i in range(len(maps)-2, -1, -1):
+            own = self.get_result_from_inner_blocks(maps[i], i)
+            h,w = own.shape[-2:]
+            coarse = own + F.interpolate(coarse, scale_factor=2, mode='nearest')[...,:h,:w]
+            out.insert(0, self.get_result_from_layer_blocks(coarse, i))
+        names = list(x)
+        if self.extra_blocks is not None: out,names = self.extra_blocks(out, maps, names)
+        return dict(zip(names, out))
+
 # %% ../../../nbs/48b_tasks.detection.models.ipynb #0a0424d0
 class FCOS(BaseDetector):
     "Fully convolutional one-stage detector on a feature pyramid (arXiv 1904.01355)"
@@ -201,7 +218,7 @@ class FCOS(BaseDetector):
         width = width or usual[0]
         if width % 8: raise ValueError(f"width must be a multiple of 8, got {width!r}")
         self.indices = [i for i,_ in at]
-        self.fpn = FeaturePyramidNetwork([c for _,c in at], width, LastLevelP6P7(width, width))
+        self.fpn = Pyramid([c for _,c in at], width, LastLevelP6P7(width, width))
         self.class_tower = _tower(width, depth or usual[1])
         self.box_tower = _tower(width, depth or usual[1])
         self.class_score = nn.Conv2d(width, n_out-1, 3, padding=1)
