@@ -20,7 +20,7 @@ from ..learner import not_taken
 
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'score',
-           'file_score', 'model_score', 'noise', 'Job', 'alike', 'make_job', 'megabytes', 'Exported',
+           'file_score', 'model_score', 'noise', 'alike', 'Job', 'make_job', 'megabytes', 'Exported',
            'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'nms_limits', 'resized', 'check_file']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
@@ -152,6 +152,14 @@ def _own_images(learn, images):
     if not len(learn.dls.valid.items): return None, False
     return learn.dls.valid, True
 
+# %% ../../nbs/80b_export.proof.ipynb #891ffa6e
+def alike(
+    answers:tuple # A tensor for each output
+)->bool:
+    "Does a model answer all images alike, so that a comparison says little?"
+    def same(t): return len(t) > 1 and (t[1:] - t[:1]).abs().max() <= 1e-6*t.abs().max()
+    return all(same(t.float()) for t in answers)
+
 # %% ../../nbs/80b_export.proof.ipynb #11d4ee1c
 @dataclass(frozen=True)
 class Job:
@@ -172,13 +180,6 @@ class Job:
     )->float: # None without targets
         "The score of a file"
         return None if self.dl is None else file_score(self.dl, self.m, run)
-
-def alike(
-    answers:tuple # A tensor for each output
-)->bool:
-    "Does a model answer all images alike, so that a comparison says little?"
-    def same(t): return len(t) > 1 and (t[1:] - t[:1]).abs().max() <= 1e-6*t.abs().max()
-    return all(same(t.float()) for t in answers)
 
 def make_job(
     learn, # A trained `Learner`
