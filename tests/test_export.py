@@ -35,10 +35,13 @@ def test_boxes_at_any_size_and_their_suppression(head, tmp_path):
     learn = finder(head)
     got = learn.to_onnx(tmp_path/'m.onnx', sizes=[64, (96, 72)], nms=dict(score=.02, iou=.4, most=3))
     assert got.note == '' and got.match.largest < 1e-3 and got.score == 'map50' and got.after == pytest.approx(got.before, abs=1e-3)
+    run = OnnxFile(tmp_path/'m.onnx')
+    assert run.facts['outputs'] == ['images', 'labels', 'scores', 'boxes'] and run.facts['suppression'] == dict(iou=.4, score=.02, most=3, by_class=False)
     for hw in ((64, 64), (96, 72)):
-        images, labels, scores, boxes = OnnxFile(tmp_path/'m.onnx')(noise(hw, 2))
+        images, labels, scores, boxes = run(noise(hw, 2))
         assert len(images) == len(labels) == len(scores) == len(boxes) > 0 and scores.min() > .02
-        assert max(np.unique(np.stack([images, labels]), axis=1, return_counts=True)[1]) <= 3
+        assert max(np.unique(images, return_counts=True)[1]) <= 3 and set(labels) <= set(range(1, 11))
+    assert run.session.get_inputs()[0].shape[:3] == ['batch', 'height', 'width']
 
 @pytest.mark.parametrize('task', ['multi_label', 'regression'])
 def test_other_targets(task, tmp_path):
@@ -64,7 +67,7 @@ def test_suppression_behind_a_detector_in_core_ml(tmp_path):
     spec = ct.models.MLModel(str(tmp_path/'m.mlpackage'), skip_model_load=True).get_spec()
     detector, stage = spec.pipeline.models
     nms = stage.nonMaximumSuppression
-    assert (nms.confidenceThreshold, nms.iouThreshold, nms.pickTop.perClass, list(nms.stringClassLabels.vector)) == (.25, .5, True, [str(i) for i in range(10)])
+    assert (nms.confidenceThreshold, nms.iouThreshold, nms.pickTop.perClass, list(nms.stringClassLabels.vector)) == (.25, .5, False, [str(i) for i in range(10)])
     names = [o.name for o in detector.description.output]
     assert names == [o.name for o in stage.description.input] == [nms.confidenceInputFeatureName, nms.coordinatesInputFeatureName]
     assert [o.name for o in spec.description.output] == [o.name for o in stage.description.output] == [nms.confidenceOutputFeatureName, nms.coordinatesOutputFeatureName]

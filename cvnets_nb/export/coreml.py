@@ -178,7 +178,7 @@ def coreml_package(
         shapes = [(1,c,h,w) for h,w in sizes]
         free = {i:torch.export.Dim.AUTO for i in (2,3)} if len(sizes) > 1 else None
         example = torch.zeros(shapes[0])
-        program = torch.export.export(m, (example,), dynamic_shapes=(free,)).run_decompositions({})
+        program = without_noops(torch.export.export(m, (example,), dynamic_shapes=(free,)).run_decompositions({}))
         colours = ct.colorlayout.RGB if c == 3 else ct.colorlayout.GRAYSCALE
         shape = ct.EnumeratedShapes(shapes, default=shapes[0]) if len(sizes) > 1 else shapes[0]
         kw = dict(classifier_config=ct.ClassifierConfig(list(labels))) if labels else {}
@@ -221,8 +221,9 @@ def nms_stage(
     ct, # The module coremltools
     spec, # Of the detector, whose two outputs it takes
     labels, # Names of the classes
-    iou:float, # Overlap from which two boxes of a class are taken for the same object
-    score:float # Least probability
+    iou:float, # Overlap from which two boxes are taken for the same object
+    score:float, # Least probability
+    by_class:bool # May boxes of different classes overlap?
 ):  # A specification
     "Core ML's non-maximum suppression behind a detector"
     stage = ct.proto.Model_pb2.Model()
@@ -240,7 +241,7 @@ def nms_stage(
     n = stage.nonMaximumSuppression
     n.iouThreshold = iou
     n.confidenceThreshold = score
-    n.pickTop.perClass = True
+    n.pickTop.perClass = by_class
     n.confidenceInputFeatureName,n.coordinatesInputFeatureName = ForVision.names
     n.confidenceOutputFeatureName,n.coordinatesOutputFeatureName = ForVision.names
     n.stringClassLabels.vector.extend(labels)
@@ -250,14 +251,15 @@ def nms_stage(
 def with_nms_stage(
     made, # An `MLModel` of coremltools with the outputs of `ForVision`
     labels, # Names of the classes
-    iou:float=0.5, # Overlap from which two boxes of a class are taken for the same object
-    score:float=0.3 # Least probability
+    iou:float=0.5, # Overlap from which two boxes are taken for the same object
+    score:float=0.3, # Least probability
+    by_class:bool=False # May boxes of different classes overlap?
 ):  # An `MLModel`
     "A pipeline of a detector and of Core ML's non-maximum suppression"
     with hushed():
         ct, = need('coreml', 'coremltools')
         first = made.get_spec()
-        stage = nms_stage(ct, first, labels, iou, score)
+        stage = nms_stage(ct, first, labels, iou, score, by_class)
         spec = ct.proto.Model_pb2.Model()
         spec.specificationVersion = first.specificationVersion
         spec.description.input.extend(first.description.input)
@@ -297,6 +299,7 @@ class CoremlFile:
 def _described(made, described):
     "The package with what a user of it has to know"
     made.short_description = f"{described['task']}, by cvnets_nb"
+    described = {**described, 'input':described['input'].split(',')[0] + ', an image'}
     for k,v in described.items(): made.user_defined_metadata[k] = v if isinstance(v, str) else json.dumps(v)
     return made
 
@@ -305,7 +308,8 @@ def _for_vision(job):
     if len(job.sizes) > 1: raise ValueError("with nms=True a package of Core ML takes images of one size; leave sizes out")
     probs,boxes = job.expected
     probs = torch.cat([torch.zeros_like(probs[...,:1]), probs[...,1:]], -1)
-    return replace(job, expected=(probs,boxes), facts={**job.facts, 'outputs':list(ForVision.names)})
+    own = dict(outputs=list(ForVision.names), labels=job.facts['labels'][1:])
+    return replace(job, expected=(probs,boxes), facts={**job.facts, **own})
 
 @patch
 def to_coreml(self:Learner,
@@ -323,12 +327,12 @@ def to_coreml(self:Learner,
     job = make_job(self, path, sizes, form, prep, images, n, channels_last=False)
     if tol is None: tol = .05 if half else 1e-3
     labels = job.facts['labels'] if job.task.name == 'classification' else ()
-    limits = nms_limits(nms, job.task)
+    limits = nms_limits(nms, job.task, with_nms_stage)
     if nms: job = _for_vision(job)
     with tempfile.TemporaryDirectory() as d:
         file = Path(d)/'model.mlpackage'
         made = coreml_package(ForVision(job.m) if nms else job.m, job.sizes, labels, half)
-        if nms: made = with_nms_stage(made, job.facts['labels'][1:], **limits)
+        if nms: made = with_nms_stage(made, job.facts['labels'], **limits)
         with hushed(): _described(made, job.facts).save(str(file))
         run = CoremlFile(file)
         match = check_file(job, run, tol)

@@ -17,7 +17,7 @@ from .proof import *
 
 # %% auto #0
 __all__ = ['litert_packages', 'litert_home', 'litert_python', 'prepare_litert', 'litert_convert', 'quantized', 'unquantized',
-           'LitertFile', 'entry', 'without_detach']
+           'LitertFile', 'entry']
 
 # %% ../../nbs/80e_export.litert.ipynb #439c684f
 litert_packages = 'litert-torch>=0.10,<0.11', 'ai-edge-quantizer>=0.6'
@@ -140,26 +140,12 @@ def _scaled(run, described):
     return {**described, 'scale_and_zero':whole} if whole else described
 
 # %% ../../nbs/80e_export.litert.ipynb #aa67e938
-_nothing = torch.ops.aten.detach_.default, torch.ops.aten.detach.default
-
-def without_detach(
-    program # Of `torch.export`
-):  # The same
-    "The program without what a tensor made in `forward` leaves behind: it does nothing, and the converter trips over it"
-    for node in list(program.graph.nodes):
-        if node.target not in _nothing: continue
-        node.replace_all_uses_with(node.args[0])
-        program.graph.erase_node(node)
-    program.graph_module.recompile()
-    return program
-
 def _saved(m, size, file):
     "The program of a model for images of one size"
     example = torch.zeros(1, *size, m.image_mean.numel())
-    torch.export.save(without_detach(torch.export.export(m, (example,))), file)
+    torch.export.save(without_noops(torch.export.export(m, (example,))), file)
     return file
 
-# %% ../../nbs/80e_export.litert.ipynb #02f0a83f
 @patch
 def to_litert(self:Learner,
     path='model.tflite', # The file to write; what a user of it has to know goes beside it, as .json

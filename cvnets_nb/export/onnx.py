@@ -18,8 +18,8 @@ from .prepare import *
 from .proof import *
 
 # %% auto #0
-__all__ = ['need', 'hushed', 'example_side', 'onnx_program', 'onnx_bytes', 'OnnxFile', 'with_nms', 'nms_fault', 'check_nms',
-           'to_int8', 'first_difference']
+__all__ = ['need', 'hushed', 'example_side', 'onnx_program', 'onnx_bytes', 'described_as', 'OnnxFile', 'with_nms', 'nms_fault',
+           'check_nms', 'to_int8', 'first_difference']
 
 # %% ../../nbs/80c_export.onnx.ipynb #47eba3cb
 def need(
@@ -82,9 +82,26 @@ def onnx_bytes(
     proto = program.model_proto
     proto.producer_name = 'cvnets_nb'
     for node in proto.graph.node: del node.metadata_props[:]         # where in torch's code each node comes from
+    _name_sides(proto.graph)
+    return described_as(proto, described)
+
+def described_as(
+    proto, # An `onnx.ModelProto`
+    described:dict # Plain values by name
+):  # The same
+    "A file that says this of itself"
+    del proto.metadata_props[:]
     for k,v in described.items(): proto.metadata_props.add(key=k, value=v if isinstance(v, str) else json.dumps(v))
     return proto
 
+def _name_sides(g):
+    "Names in place of `s40` for what is free in an image and in the outputs"
+    dims = g.input[0].type.tensor_type.shape.dim
+    names = {d.dim_param:n for d,n in zip(dims, ('batch','height','width','channels')) if d.dim_param}
+    for v in [*g.input, *g.output, *g.value_info]:
+        for d in v.type.tensor_type.shape.dim: d.dim_param = names.get(d.dim_param, d.dim_param)
+
+# %% ../../nbs/80c_export.onnx.ipynb #e07eced9
 class OnnxFile:
     "An ONNX file as a function of images"
     def __init__(self,
@@ -113,9 +130,10 @@ class OnnxFile:
 # %% ../../nbs/80c_export.onnx.ipynb #bc8dc1e4
 def with_nms(
     proto, # An `onnx.ModelProto` with outputs `scores` (b,n,c) and `boxes` (b,n,4)
-    iou:float=0.5, # Overlap from which two boxes of a class are taken for the same object
+    iou:float=0.5, # Overlap from which two boxes are taken for the same object
     score:float=0.3, # Least probability
-    most:int=100 # Objects of a class in an image, at most
+    most:int=100, # Objects in an image, at most; with `by_class`, of each class
+    by_class:bool=False # May boxes of different classes overlap?
 ):  # `proto` with the outputs `images`, `labels`, `scores`, `boxes` of the objects found
     "Non-maximum suppression as part of the file"
     onnx, = need('onnx', 'onnx')
@@ -130,18 +148,21 @@ def with_nms(
         for i,o in enumerate(node.input):
             if o in ('scores','boxes'): node.input[i] = f'all_{o}'
     first = [const('nms_most', [most]), const('nms_iou', [iou], np.float32), const('nms_score', [score], np.float32)]
-    one,far,last,both = const('nms_1', [1]), const('nms_far', [2**31]), const('nms_axis', [2]), const('nms_02', [0,2])
-    def node(op, inputs, outputs, **kw): g.node.append(h.make_node(op, inputs, outputs, **kw))
-    node('Slice', ['all_scores', one, far, last], ['nms_classes'])                     # without the background
-    node('Transpose', ['nms_classes'], ['nms_by_class'], perm=[0,2,1])
-    node('NonMaxSuppression', ['all_boxes','nms_by_class',*first], ['nms_chosen'])     # rows of image, class, location
-    node('GatherND', ['nms_by_class','nms_chosen'], ['scores'])
-    node('Gather', ['nms_chosen',both], ['nms_place'], axis=1)
-    node('GatherND', ['all_boxes','nms_place'], ['boxes'])
-    zero = const('nms_0', 0)
-    node('Gather', ['nms_chosen',zero], ['images'], axis=1)
-    node('Gather', ['nms_chosen',const('nms_c', 1)], ['nms_label'], axis=1)
-    node('Add', ['nms_label',one], ['labels'])
+    def node(op, inputs, *outputs, **kw): g.node.append(h.make_node(op, inputs, outputs, **kw))
+    one,zero = const('nms_1', [1]), const('nms_0', 0)
+    node('Slice', ['all_scores', one, const('nms_far', [2**31]), const('nms_axis', [2])], 'nms_classes')  # no background
+    node('Transpose', ['nms_classes'], 'nms_every', perm=[0,2,1])
+    node('ReduceMax', ['nms_every', one], 'nms_best', keepdims=1)
+    rows = 'nms_every' if by_class else 'nms_best'
+    node('NonMaxSuppression', ['all_boxes',rows,*first], 'nms_chosen')                 # rows of image, class, location
+    node('GatherND', [rows,'nms_chosen'], 'scores')
+    node('Gather', ['nms_chosen',const('nms_02', [0,2])], 'nms_place', axis=1)
+    node('GatherND', ['all_boxes','nms_place'], 'boxes')
+    node('Gather', ['nms_chosen',zero], 'images', axis=1)
+    node('ArgMax', ['nms_classes'], 'nms_likeliest', axis=2, keepdims=0)
+    node('GatherND', ['nms_likeliest','nms_place'], 'nms_of_place')
+    node('Gather', ['nms_chosen',const('nms_c', 1)], 'nms_of_class', axis=1)
+    node('Add', ['nms_of_class' if by_class else 'nms_of_place', one], 'labels')
     del g.output[:]
     kinds = dict(images=onnx.TensorProto.INT64, labels=onnx.TensorProto.INT64, scores=onnx.TensorProto.FLOAT)
     for k,t in kinds.items(): g.output.append(h.make_tensor_value_info(k, t, ['objects']))
@@ -174,14 +195,16 @@ def check_nms(
     run, # An `OnnxFile` with non-maximum suppression
     answers:tuple, # Scores (b,n,c) and boxes (b,n,4) of the file without it
     images:np.ndarray, # (b,h,w,c) uint8, of which these are
-    **kwargs # Of `with_nms`
+    by_class:bool=False, # As in `with_nms`
+    **kwargs # The other arguments of `with_nms`
 ):
     "Refuse a file whose non-maximum suppression keeps the wrong boxes"
     where,labels,scores,boxes = (torch.as_tensor(np.asarray(o)) for o in run(images))
     for i,(p,b) in enumerate(zip(*answers)):
-        for k in range(1, p.shape[1]):
-            one = (where == i) & (labels == k)
-            why = nms_fault(p[:,k], b, scores[one], boxes[one], **kwargs)
+        own = [(k, p[:,k], labels == k) for k in range(1, p.shape[1])] if by_class else [('all', p[:,1:].amax(1), labels > 0)]
+        for k,probs,of in own:
+            one = (where == i) & of
+            why = nms_fault(probs, b, scores[one], boxes[one], **kwargs)
             if why: raise ValueError(f"the file's non-maximum suppression {why}, in image {i} for class {k}; the file is "
                                      "not kept. Leave nms out, and report it with the model's name")
 
@@ -297,7 +320,7 @@ def to_onnx(self:Learner,
     "Write an ONNX file of the model, run it on validation images and compare it with the Learner"
     onnx, = need('onnx', 'onnx')
     job = make_job(self, path, sizes, form, prep, images, n)
-    limits = nms_limits(nms, job.task)
+    limits = nms_limits(nms, job.task, with_nms)
     with tempfile.TemporaryDirectory() as d:
         file = Path(d)/'model.onnx'
         program = onnx_program(job.m, job.sizes[0], len(job.sizes) > 1, getattr(torch, dtype))
@@ -310,7 +333,8 @@ def to_onnx(self:Learner,
         if limits is not None:
             x = job.images[:8]
             answers = file_answers(run, x)
-            onnx.save(with_nms(onnx.load(file), **limits), file)
+            proto = with_nms(onnx.load(file), **limits)
+            onnx.save(described_as(proto, {**job.facts, **nms_facts(with_nms, limits)}), file)
             check_nms(OnnxFile(file), answers, x, **limits)
         keep_file(file, job.path)
     return Exported(job.path, 'onnx', match, 'onnxruntime', ms, job.task.score, job.before, after, job.note)

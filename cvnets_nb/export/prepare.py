@@ -24,7 +24,8 @@ from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
 
 # %% auto #0
-__all__ = ['Prep', 'prepared', 'leaves_images', 'prep_of', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts']
+__all__ = ['Prep', 'prepared', 'leaves_images', 'prep_of', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts',
+           'without_noops']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 @dataclass(frozen=True)
@@ -194,3 +195,17 @@ def facts(
     labels = [str(o) for o in getattr(learn.dls, 'vocab', None) or []]
     return dict(task=m.task.name, input=f'{colours}, 0 to 255, ({layout})', outputs=list(m.names), labels=labels,
                 sizes=[list(s) for s in sizes], prepare=asdict(prep) if prep else None)
+
+# %% ../../nbs/80a_export.prepare.ipynb #6f0b6634
+_nothing = torch.ops.aten.detach_.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default
+
+def without_noops(
+    program # Of `torch.export`
+):  # The same
+    "The program without nodes that do nothing, as a tensor made in `forward` leaves one: converters trip over them"
+    for node in list(program.graph.nodes):
+        if node.target not in _nothing: continue
+        node.replace_all_uses_with(node.args[0])
+        program.graph.erase_node(node)
+    program.graph_module.recompile()
+    return program

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-import shutil, statistics, time
+import inspect, shutil, statistics, time
 import numpy as np, torch
 from torch import Tensor, nn
 from fastai.learner import mk_metric
@@ -21,7 +21,8 @@ from ..learner import not_taken
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'score',
            'file_score', 'model_score', 'noise', 'alike', 'Job', 'make_job', 'megabytes', 'Exported',
-           'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'nms_limits', 'resized', 'check_file']
+           'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'nms_limits', 'nms_facts', 'resized',
+           'check_file']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
 def decoded_batches(
@@ -285,12 +286,26 @@ def keep_file(
 # %% ../../nbs/80b_export.proof.ipynb #f7b3cb99
 def nms_limits(
     nms, # False, True or a dict of thresholds
-    task # Of the data
+    task, # Of the data
+    f # The function that takes them
 )->dict: # None without non-maximum suppression
     "The thresholds of non-maximum suppression that were asked for"
     if not nms: return None
     if task.name != 'detection': raise ValueError(f"nms={nms!r} is for boxes, and the task here is {task.name}")
-    return nms if isinstance(nms, dict) else {}
+    if not isinstance(nms, dict): return {}
+    known = _limits(f)
+    odd = [k for k in nms if k not in known]
+    if odd: raise ValueError(f"nms has {odd[0]!r}; it takes {', '.join(known)}")
+    return nms
+
+def _limits(f): return {k:p.default for k,p in inspect.signature(f).parameters.items() if p.default is not inspect._empty}
+
+def nms_facts(
+    f, # The function that takes the thresholds
+    limits:dict # From `nms_limits`
+)->dict:
+    "What a user of a file with non-maximum suppression has to know besides"
+    return dict(outputs=['images','labels','scores','boxes'], suppression={**_limits(f), **limits})
 
 # %% ../../nbs/80b_export.proof.ipynb #c70c39ff
 def resized(

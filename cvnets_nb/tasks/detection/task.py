@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
-from fastai.torch_core import TensorImage, get_model, to_device
-from fastai.vision.core import BBoxLabeler
+from fastai.torch_core import TensorMultiCategory, get_model, to_device
+from fastai.vision.core import BBoxLabeler, TensorBBox
 from fastcore.basics import patch
 from fastcore.foundation import L
 from ...core import *
@@ -29,8 +29,8 @@ from .models import *
 from .read import *
 
 # %% auto #0
-__all__ = ['all_found', 'BoxErrors', 'box_errors', 'Found', 'DetectionLearner', 'show_boxes', 'check_targets', 'MakesDetectors',
-           'BoxAnswers', 'Detection']
+__all__ = ['all_found', 'BoxErrors', 'box_errors', 'Found', 'DetectionLearner', 'as_validated', 'in_image', 'show_boxes',
+           'check_targets', 'MakesDetectors', 'BoxAnswers', 'Detection']
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #811ec498
 def all_found(
@@ -135,19 +135,45 @@ class DetectionLearner(Learner):
         return [o for b in dl for o in self._found_in(b, decode, score)]
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #72611722
+def as_validated(
+    dl, # A validation loader
+    image:Image.Image, # As it is opened
+    device='cpu' # Of the result
+)->tuple: # (1,c,h,w) as batches hold it; x1, y1, x2, y2 of the whole image in it, from 0 to 1, beyond where it is cropped
+    "An image after all transforms of validation, and where it lies"
+    whole = TensorBBox.create([[0,0,*image.size]], img_size=image.size)
+    o = image, whole, TensorMultiCategory([1])
+    for t in dl.after_item.fs: o = t(o, split_idx=1)
+    if len(o[1]) != 1: raise ValueError(f"the transforms of validation images lose a box of the whole image; {dl.after_item}")
+    b = tuple(to_device(t[None], device) for t in o)
+    for t in dl.after_batch.fs: b = t(b, split_idx=1)
+    return b[0], (b[1].as_subclass(Tensor).flatten() + 1)/2
+
+def in_image(
+    boxes:Tensor, # (n,4) unit boxes in a transformed image
+    whole:Tensor, # (4,) where the whole image lies in it, from `as_validated`
+    size # `(h, w)` of the image
+)->Tensor: # (n,4) corners in its pixels
+    "Boxes of a transformed image in the image it was made of"
+    h,w = size
+    near,far = whole.split(2)
+    corners = (boxes.view(-1,2,2) - near)/(far - near)*torch.tensor([w,h], device=boxes.device)
+    x,y = corners.unbind(-1)
+    return torch.stack([x.clamp(0, w), y.clamp(0, h)], -1).view(-1,4)
+
+# %% ../../../nbs/48g_tasks.detection.task.ipynb #957d24c9
 @patch
 def predict(self:DetectionLearner,
     item, # An image: a path, bytes, an array, a PIL image
     score:float=0.3, # Least probability
     with_input:bool=False # Return the image too?
 )->Found: # In pixels of the image
-    "The objects in an image"
+    "The objects in an image, by the transforms of the validation set"
     image = open_image(item)
-    pixels = np.array(image.resize(self.base_size()[::-1], Image.Resampling.BILINEAR))
-    x = TensorImage(torch.from_numpy(pixels).permute(2,0,1)[None])
-    x = self.dls.valid.after_batch((to_device(x, self.dls.device or 'cpu'),))[0]
+    x,whole = as_validated(self.dls.valid, image, self.dls.device or 'cpu')
     with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
-        d = detections(model(x), image.size[::-1], score=score, by_class=False)[0]
+        d = detections(model(x), (1,1), score=score, by_class=False)[0]
+    d = d._replace(boxes=in_image(d.boxes, whole, image.size[::-1]))
     boxes,scores,labels = [o.cpu().as_subclass(Tensor) for o in d]
     found = Found(boxes, self.class_names(labels), scores)
     return (image, found) if with_input else found
