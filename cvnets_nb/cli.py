@@ -162,8 +162,10 @@ def read_args(
     a,rest = p.parse_known_args(argv)
     if not rest: return vars(a)
     o = rest[0].split('=')[0]
-    if not o.startswith('-'): p.error(f"unknown argument {o!r}; did you mean --data {shlex.quote(o)}?")
     known = [s for action in p._actions for s in action.option_strings]
+    if not o.startswith('-'):
+        p.error(f"unknown argument {o!r}; " + (f"did you mean --data {shlex.quote(o)}?" if '--data' in known else
+                                               "an option before it takes no value"))
     near = difflib.get_close_matches(o, known, n=2, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the options"
     p.error(f"unknown option {o!r}; {hint}")

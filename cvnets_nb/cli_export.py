@@ -95,6 +95,8 @@ def export_files(
     names = given.get('to', ['onnx'])
     own = {k:given[k] for k in ('sizes','form','int8','nms') if k in given}
     for n in names: _check_taken(n, own)
+    if 'coreml' in names and own.get('nms') and own.get('sizes'):
+        raise ValueError("with --nms a package of Core ML takes images of one size; leave --sizes out, or coreml")
     learn,images,out = open_model(given['model'], given.get('images'))
     out = Path(given.get('out', out))
     def write(n): return getattr(learn, targets[n])(out/f'model{_suffixes[n]}', images=images, **own)

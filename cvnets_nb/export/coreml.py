@@ -116,6 +116,7 @@ _ops = dict(
     concat=lambda values, axis, **kw: torch.cat(list(values), int(axis)),
     stack=lambda values, axis: torch.stack(list(values), int(axis)),
     squeeze=lambda x, axes: x.squeeze(tuple(_ints(axes))),
+    pixel_shuffle=lambda x, upscale_factor: F.pixel_shuffle(x, int(upscale_factor)),
     classify=lambda probabilities, classes: (None, probabilities),
     tile=lambda x, reps: x.repeat(_ints(reps)), identity=lambda x: x, cast=lambda x, dtype: x.to(_kinds[dtype]))
 _kinds = dict(fp32=torch.float32, fp16=torch.float32, int32=torch.int64, bool=torch.bool)

@@ -11,6 +11,7 @@ import numpy as np, torch
 from PIL import Image
 from torch import Tensor, nn
 from fastai.data.transforms import IntToFloatTensor, Normalize, ToTensor
+from fastai.layers import ToTensorBase
 from fastai.learner import Learner
 from fastai.torch_core import get_model
 from fastai.vision.augment import RandomResizedCrop, Resize
@@ -24,8 +25,8 @@ from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
 
 # %% auto #0
-__all__ = ['Prep', 'prepared', 'leaves_images', 'prep_of', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts',
-           'without_noops']
+__all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'prep_of', 'plain_tensors', 'Deployed', 'norm_of',
+           'channels', 'deployed', 'facts', 'without_noops']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 @dataclass(frozen=True)
@@ -75,6 +76,33 @@ def prepared(
         inner = max(h, round(image.height*k)), max(w, round(image.width*k))
     return _middle(image.resize(inner[::-1], mode), prep.size)
 
+# %% ../../nbs/80a_export.prepare.ipynb #7ea0af11
+def part_of(
+    prep:Prep, # How an image is prepared
+    size # `(h, w)` of the image that is opened
+)->tuple: # `(x, y, w, h)` in its pixels, partly outside of it where it is padded
+    "The part of an image that is seen once it is prepared"
+    h,w = size
+    ph,pw = prep.size
+    if prep.method in ('crop','pad'):
+        share = (max if prep.method == 'pad' else min)(w/pw, h/ph)
+        wide,high = int(share*pw), int(share*ph)
+        return int((w - wide)/2), int((h - high)/2), wide, high
+    if prep.method == 'squish': ih,iw = prep.inner or prep.size
+    else:
+        k = prep.margin*max(pw/w, ph/h)
+        ih,iw = max(ph, round(h*k)), max(pw, round(w*k))
+    return (iw - pw)//2*w/iw, (ih - ph)//2*h/ih, pw*w/iw, ph*h/ih
+
+def in_original(
+    boxes:np.ndarray, # (n,4) unit boxes x1, y1, x2, y2, as a file returns them
+    prep:Prep, # How the image was prepared
+    size # `(h, w)` of the image that was opened
+)->np.ndarray: # (n,4) corners in its pixels
+    "The boxes of a prepared image in its original"
+    x,y,w,h = part_of(prep, size)
+    return (boxes*[w,h,w,h] + [x,y,x,y]).clip(0, [*size[::-1]]*2)
+
 # %% ../../nbs/80a_export.prepare.ipynb #ed79fb01
 def _named(t): return Image.Resampling(int(t)).name.lower()
 _pads = dict(reflection='reflect', border='edge', zeros='constant')
@@ -93,12 +121,18 @@ _plain = ToTensor, IntToFloatTensor, Normalize, PointScaler, BBoxLabeler
 def leaves_images(
     t # A transform of an item or of a batch
 )->bool:
-    "Does it leave validation images as they are, as one of masks or labels does?"
+    "Does it leave validation images as they are, as one of masks or labels does, or fastai's `Flip`, to rounding?"
     pixels = torch.randint(0, 256, (3,40,48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    image = PILImage.create(pixels.permute(1,2,0).numpy())
-    def same(o): return np.array_equal(np.asarray(t(o, split_idx=1)), np.asarray(o))
-    try: return same(image) and same(TensorImage(pixels)) and same(TensorImage(pixels[None].float()))
-    except Exception: return False
+    forms = PILImage.create(pixels.permute(1,2,0).numpy()), TensorImage(pixels), TensorImage(pixels[None]/255)
+    found = [_left(t, o) for o in forms]
+    return any(found) and False not in found          # None: it is not for images of this form
+
+def _left(t, o):
+    "Does a transform leave this validation image as it is? None if it cannot take it"
+    try: got = np.asarray(t(o, split_idx=1), dtype=np.float32)
+    except Exception: return None
+    o = np.asarray(o, dtype=np.float32)
+    return got.shape == o.shape and np.abs(got - o).max() <= 1e-4*o.max()
 
 def _in_validation(dl):
     "The transforms of validation images, those of an item and of a batch"
@@ -117,12 +151,23 @@ def prep_of(
     if len(sized) > 1 or unknown:
         t = (unknown or sized)[0]
         raise ValueError(f"{type(t).__name__} changes validation images in a way that cannot be described beside the "
-                         "model; resize with Resize, RandomResizedCrop or a recipe's crop, or give prep=False, and "
-                         "the file takes images as they are after these transforms")
+                         "model; resize with Resize, RandomResizedCrop or a recipe's crop, or say how it comes close, "
+                         "prep=Prep((h, w), 'crop'), or give prep=False, and the file takes images as they are after "
+                         "these transforms")
     if not sized: raise ValueError("the validation images are not resized, so their size is not known; "
                                    "give prep=Prep((h, w)), with how you resize them")
     t = sized[0]
     return next(f for cls,f in _preps.items() if isinstance(t, cls))(t, valid_size(dl))
+
+# %% ../../nbs/80a_export.prepare.ipynb #e401f9aa
+def plain_tensors(
+    model:nn.Module # A copy; it is changed
+)->nn.Module: # The same
+    "Without the layers by which fastai's `DynamicUnet` changes the type of a tensor: they cannot be traced"
+    for m in model.modules():
+        for name,child in m.named_children():
+            if isinstance(child, ToTensorBase): setattr(m, name, nn.Identity())
+    return model
 
 # %% ../../nbs/80a_export.prepare.ipynb #aa7c5733
 class Deployed(nn.Module):
@@ -136,7 +181,7 @@ class Deployed(nn.Module):
         channels_last:bool=True # Are images (b,h,w,c), as they are decoded, or (b,c,h,w)?
     ):
         super().__init__()
-        self.model = deepcopy(model).cpu().eval().requires_grad_(False)
+        self.model = plain_tensors(deepcopy(model).cpu().eval().requires_grad_(False))
         self.register_buffer('image_mean', torch.as_tensor(mean, dtype=torch.float32).view(1,-1,1,1))
         self.register_buffer('image_std', torch.as_tensor(std, dtype=torch.float32).view(1,-1,1,1))
         self.task = task

@@ -75,6 +75,6 @@ register_recipe(SegRecipe('small_masks', n=400, epochs=40, bs=16, lr=5e-3, lr_mi
                           resize=None, **_small, **_growing))
 
 # %% ../../nbs/61_recipes.published.ipynb #2b400baa
-register_recipe(DetRecipe('small_boxes', n=1600, epochs=30, bs=16, size=256, eval_resize=256, sampler='msc_vbs', min_size=160,
+register_recipe(DetRecipe('small_boxes', n=1600, epochs=30, bs=16, size=256, eval_resize=256, sampler='msc_fbs', min_size=160,
                           max_size=256, n_scales=4, grow=.7, lr=2e-3, lr_min=2e-8, lr_start=8e-5, warmup=750, box_crop=None,
                           **_small))

@@ -290,6 +290,7 @@ def _one_box_fault(box, label, names, w, h):
     x1,y1,x2,y2 = box
     which = f"box {tuple(round(v, 1) for v in box)} of {label!r}"
     if label not in names: return f"{which} is of a class without a name; there are {', '.join(map(str, names))}"
+    if x2 == x1 or y2 == y1: return f"{which} has no width or no height"
     if not (x2 > x1 and y2 > y1):
         return (f"{which} has its right or lower side before the other; boxes are x1, y1, x2, y2 "
                 "(x, y, w, h and centres have to be converted)")
