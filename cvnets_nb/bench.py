@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['arms', 'coarse', 'Arm', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
            'machine', 'made_on', 'run_rows', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares',
-           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'settled', 'export_row',
-           'zoo_exports']
+           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'settled', 'rounding',
+           'export_row', 'zoo_exports']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
@@ -579,30 +579,53 @@ def zoo(
     names = names or list_models(task=Classification.name)
     return run_rows(table, [(n,) for n in names if n not in done], partial(zoo_row, **kwargs), 1, threads)
 
-# %% ../nbs/81_bench.ipynb #b53ce6fd
+# %% ../nbs/81_bench.ipynb #d3d282b2
 @torch.no_grad()
 def settled(
     learn # A `Learner` with new weights
 ):  # The same
-    "Take the statistics of normalisation from a batch: as they begin, a deep network answers all images alike"
+    "Statistics of normalisation from a batch, and scores that differ: as they begin, networks answer all images alike"
+    x = learn.dls.one_batch()[:learn.dls.n_inp]
     norms = [m for m in learn.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [m.momentum for m in norms]
     for m in norms: m.momentum = 1.
-    learn.model.train()(*learn.dls.one_batch()[:learn.dls.n_inp])
+    learn.model.train()(*x)
     for m,k in zip(norms, before): m.momentum = k
+    head = getattr(learn.model, 'get_classifier', lambda: None)()
+    if not isinstance(head, (nn.Linear,nn.Conv2d)): return learn
+    spread = []
+    hook = head.register_forward_hook(lambda m, inp, out: spread.append(out.std()))
+    learn.model.eval()(*x)
+    hook.remove()
+    head.weight.div_(spread[0].clamp(min=1e-12))
     return learn
 
+# %% ../nbs/81_bench.ipynb #f09fddd0
+@torch.no_grad()
+def rounding(
+    learn # A `Learner`
+)->float: # Over the standard deviation
+    "The largest difference that 32 bits make to the scores of a batch"
+    x = learn.dls.valid.one_batch()[0].cpu()
+    def scores(m, x):
+        out = m(x)
+        return out if isinstance(out, torch.Tensor) else out[0]
+    whole = deepcopy(learn.model).cpu().eval()
+    a = scores(whole, x)
+    return float((a - scores(whole.double(), x.double())).abs().max()/a.std())
+
+# %% ../nbs/81_bench.ipynb #b53ce6fd
 def export_row(
     name:str, # A name of `list_models()`, of any task
     size:int=64, # Side of the images
     targets=('onnx','coreml','litert'), # What to write
     n:int=200 # Images of classification to compare on; scenes with masks or boxes are six, with a decision at each place
-)->dict: # For each target the largest difference over the standard deviation, or what stops it; and the share of `same` classes
+)->dict: # By target the largest difference over the standard deviation, or what stops it, and the share of same classes
     "Export one architecture to each target"
-    task = next(t for t in list_tasks() if name in list_models(task=t))
+    task = next(t for t in ('classification','segmentation','detection') if name in list_models(task=t))
     data = toy_data(task, size=size, **(dict(bs=32) if task == 'classification' else dict(bs=4, n=24)))
     learn = settled(set_learner(data, name, set=False, sampler=False))
-    cells = {}
+    cells = dict(rounding=rounding(learn))
     for t in targets: cells[t],cells[f'{t}_same'] = _exported(learn, t, n)
     return dict(name=name, size=size, **cells)
 

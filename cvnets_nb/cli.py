@@ -402,7 +402,7 @@ def data_facts(
 )->dict: # Plain values
     "What must be the same about the data when a run is resumed"
     classes = getattr(learn.dls, 'vocab', None) or range(learn.task.n_out)
-    return dict(train=learn.dls.train.n, valid=learn.dls.valid.n, classes=[str(o) for o in classes])
+    return dict(train=learn.dls.train.n, valid=learn.dls.valid.n, classes=[str(o) for o in classes if o != '#na#'])
 
 def check_data(
     learn, # From `run_learner`

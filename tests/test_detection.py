@@ -3,12 +3,14 @@ import json, pickle, warnings
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from fastai.vision.all import (BBoxBlock, BBoxLblBlock, CropPad, DataBlock, DihedralItem, Flip, FlipItem, ImageBlock, IndexSplitter, L,
+from fastai.vision.all import (Normalize, imagenet_stats, BBoxBlock, BBoxLblBlock, CropPad, DataBlock, DihedralItem, Flip, FlipItem, ImageBlock, IndexSplitter, L,
                                RandomResizedCrop, RandomResizedCropGPU, Resize, aug_transforms, load_learner)
 from cvnets_nb.all import *
 from cvnets_nb.cli import cvnets_train
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights, save_weights
+from cvnets_nb.data.image import open_image
 from cvnets_nb.tasks.detection.boxes import unit_boxes
+from cvnets_nb.tasks.detection.task import as_validated, in_image
 from test_models import image
 
 heads = 'ssd', 'fcos'
@@ -87,7 +89,7 @@ def on_objects(x, boxes, labels, tol=1.):
 
 ours = dict(crop=[BoxCrop(96, min_visible=.99)], whole=[BoxCrop((72, 96), scale=(1, 1), ratio=(1, 1))], ssd=[SSDCrop(96)])
 fastais = dict(squish=[Resize((72, 96), method='squish')], pad=[Resize(96, method='pad', pad_mode='zeros')], crop=[Resize(96, method='crop')],
-               resized=[RandomResizedCrop(96, min_scale=.6, ratio=(1., 1.4))])
+               resized=[RandomResizedCrop(96, min_scale=.6, ratio=(1., 1.4), val_xtra=0)])
 
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('kind', ours)
@@ -139,7 +141,7 @@ def test_aug_transforms_keep_boxes_around_objects():
     learn = set_learner(dls, 'mobilenetv1_025', head='fcos', width=32)
     quiet(learn, 'fit', 1, 1e-3)
 
-@pytest.mark.parametrize('tfm,remedy', [(FlipItem(), 'Flip'), (DihedralItem(), 'Dihedral'), (CropPad(64), 'Resize'), (RandomResizedCropGPU(64), 'BoxCrop')])
+@pytest.mark.parametrize('tfm,remedy', [(FlipItem(), 'Flip'), (DihedralItem(), 'Dihedral'), (CropPad(64), 'Resize'), (RandomResizedCrop(64), 'val_xtra=0'), (RandomResizedCropGPU(64), 'BoxCrop')])
 def test_transforms_that_lose_boxes_are_refused(tfm, remedy):
     batch = isinstance(tfm, RandomResizedCropGPU)
     with pytest.raises(ValueError, match=f'{type(tfm).__name__} loses or misplaces boxes.*{remedy}'):
@@ -192,6 +194,18 @@ def test_predict_in_the_originals_pixels(learn, tmp_path):
         warnings.simplefilter('ignore')
         again = load_learner(tmp_path/'m.pkl')
     assert torch.allclose(again.predict(im, score=0.).boxes, found.boxes, atol=1e-3)
+
+@pytest.mark.parametrize('kind', [*fastais, 'ours'])
+def test_predict_sees_what_validation_sees(kind):
+    "The same pixels as in a batch, and the true boxes where they are in the original"
+    tfms = fastais.get(kind, BoxCrop(64))
+    dls = items_dls(L(rectangles(12)), ['c0', 'c1', 'c2'], range(8, 12), 64, 1, getters=[first, second, third], item_tfms=tfms, batch_tfms=[Flip(), Normalize.from_stats(*imagenet_stats)], num_workers=0)
+    for (x, boxes, _), (image, true, _) in zip(dls.valid, rectangles(12)[8:]):
+        got, whole = as_validated(dls.valid, open_image(image))
+        assert torch.allclose(got, x, atol=1e-5)
+        inside = in_image((boxes[0].as_subclass(torch.Tensor)+1)/2, whole, image.size[::-1])
+        far = [min(float((b-torch.tensor(t)).abs().max()) for t in true) for b in inside]
+        if kind != 'crop': assert max(far) < 1.5, far       # a crop cuts boxes
 
 def test_pictures(learn):
     with learn.no_bar():

@@ -1,12 +1,17 @@
 "Files of every family and every task against the Learner, what is refused, and the command on a folder of photos"
 import json, subprocess, sys
+from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from fastai.vision.all import Learner, get_image_files, load_learner, nn, noop
+from sklearn.datasets import load_digits
+from fastai.vision.all import *
+from cvnets_nb.core import rng_for
+from cvnets_nb.data import digit_items
 from cvnets_nb.all import *
 from cvnets_nb.bench import settled
 from cvnets_nb.export.prepare import Deployed, deployed, prep_of
-from cvnets_nb.tasks import box_scenes, scenes, toy_data
+from cvnets_nb.tasks import BoxCrop, box_scenes, items_dls, scene_items, scenes, toy_data
+from cvnets_nb.tasks.detection.data import box_scene
 pytest.importorskip('onnxscript'), pytest.importorskip('onnxruntime')
 from cvnets_nb.export.onnx import OnnxFile, onnx_program, with_nms
 from cvnets_nb.export.proof import compare, file_answers, make_job, model_answers, noise
@@ -47,6 +52,37 @@ def test_boxes_at_any_size_and_their_suppression(head, tmp_path):
 def test_other_targets(task, tmp_path):
     got = made(toy_data(task, size=32, n=40), 'mobilenetv1_025').to_onnx(tmp_path/'m.onnx')
     assert got.note == '' and got.match.largest < 1e-3 and got.after == pytest.approx(got.before, abs=1e-4)
+
+@pytest.mark.parametrize('tfm', [BoxCrop(64), Resize(64), Resize((64, 96), 'pad', pad_mode='zeros'), RandomResizedCrop(64, val_xtra=0)], ids=['ours', 'crop', 'pad', 'cut'])
+def test_the_tutorials_lines_find_the_boxes_of_predict(tfm, tmp_path):
+    "The code block of tutorial 08, on an image of another size"
+    d = load_digits()
+    items = [[Image.fromarray(a), b, n] for a, b, n in (box_scene(rng_for(i), d.images, d.target, (96, 128)) for i in range(12))]
+    learn = made(items_dls(items, [str(i) for i in range(10)], [8, 9, 10, 11], 64, 4, item_tfms=tfm, batch_tfms=[Flip(), Normalize.from_stats(*imagenet_stats)], num_workers=0), 'mobilenetv1_025', head='fcos', width=16)
+    learn.to_onnx(tmp_path/'boxes.onnx', nms=dict(score=.02), n=4)
+    page = json.loads((Path(__file__).parents[1]/'nbs'/'tutorials'/'08_export.ipynb').read_text(encoding='utf-8'))
+    block = next(''.join(c['source']) for c in page['cells'] if 'in_original(boxes' in ''.join(c['source'])).split('```python')[1].split('```')[0]
+    file = tmp_path/'big.png'
+    items[9][0].resize((300, 170)).save(file)
+    got = dict(json=json, np=np, Image=Image, onnxruntime=pytest.importorskip('onnxruntime'), file=file)
+    exec(block.replace("'boxes.onnx'", repr(str(tmp_path/'boxes.onnx')), 1), got)
+    want = learn.predict(file, score=.02)
+    rows = lambda names, scores, boxes: sorted((n, round(float(s), 3), *np.round(np.asarray(b, dtype=float))) for n, s, b in zip(names, scores, boxes))
+    assert len(want.labels) > 3 and len(got['names']) == min(len(want.labels), 100)
+    if len(want.labels) <= 100: np.testing.assert_allclose([r[1:] for r in rows(got['names'], got['scores'], got['corners'])], [r[1:] for r in rows(want.labels, want.scores, want.boxes)], atol=1.1)
+
+def test_fastais_own_learners(tmp_path):
+    "With the augmentation that everybody uses, and a U-Net"
+    for i, (im, y) in enumerate(digit_items()[:60]):
+        if y < 2: (tmp_path/str(y)).mkdir(exist_ok=True), Image.fromarray(im).save(tmp_path/str(y)/f'{i}.png')
+    tfms = dict(item_tfms=Resize(32), batch_tfms=[*aug_transforms(), Normalize.from_stats(*imagenet_stats)])
+    learn = settled(vision_learner(ImageDataLoaders.from_folder(tmp_path, valid_pct=.3, bs=4, num_workers=0, **tfms), resnet18, pretrained=False, metrics=accuracy))
+    got = learn.to_onnx(tmp_path/'m.onnx')
+    assert got.match.largest < 1e-3 and got.match.same == 1 and OnnxFile(tmp_path/'m.onnx').facts['prepare']['method'] == 'crop'
+    pairs = [(Image.fromarray(a), Image.fromarray(np.where(m > 10, 0, m).astype(np.uint8))) for a, m in scene_items(6, (32, 32))]
+    dls = DataBlock((ImageBlock, MaskBlock([str(i) for i in range(11)])), get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter([4, 5]), **tfms).dataloaders(pairs, bs=2, num_workers=0)
+    got = settled(unet_learner(dls, resnet18, pretrained=False)).to_onnx(tmp_path/'u.onnx', tol=.01)
+    assert got.match.same > .999
 
 def test_suppression_is_for_boxes(dls, tmp_path):
     with pytest.raises(ValueError, match='is for boxes'): made(dls, 'mobilenetv1_025').to_onnx(tmp_path/'m.onnx', nms=True)

@@ -15,7 +15,7 @@ from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemTransform, MultiCategorize
 from fastai.torch_core import TensorMultiCategory
-from fastai.vision.augment import CropPad, DihedralItem, FlipItem, RandomResizedCropGPU
+from fastai.vision.augment import CropPad, DihedralItem, FlipItem, RandomResizedCrop, RandomResizedCropGPU
 from fastai.vision.core import BBoxLabeler, PILImage, PointScaler, TensorBBox
 from fastai.vision.data import clip_remove_empty
 from ...core import *
@@ -332,7 +332,7 @@ def box_scenes(
 _loses = {FlipItem:'Flip() among batch_tfms, or BoxCrop(size), which mirrors',
           DihedralItem:'Dihedral() among batch_tfms',
           CropPad:'Resize(size) or BoxCrop(size)',
-          RandomResizedCropGPU:'BoxCrop(size), or RandomResizedCrop(size) among item_tfms'}
+          RandomResizedCropGPU:'BoxCrop(size), or RandomResizedCrop(size, val_xtra=0) among item_tfms'}
 
 def check_box_tfms(
     dls:DataLoaders # With boxes as targets
@@ -340,5 +340,6 @@ def check_box_tfms(
     "Refuse transforms that lose or misplace boxes, and name what to use in their place"
     for t in [*dls.train.after_item.fs, *dls.train.after_batch.fs]:
         remedy = next((r for cls,r in _loses.items() if isinstance(t, cls)), None)
+        if isinstance(t, RandomResizedCrop) and t.val_xtra: remedy = 'RandomResizedCrop(size, val_xtra=0) or BoxCrop(size)'
         if remedy is None: continue
         raise ValueError(f"{type(t).__name__} loses or misplaces boxes (a fault of fastai's); take {remedy} instead")
