@@ -85,6 +85,17 @@ def _valid_of(learn, run):
     dls = run_data({**settings({}), **run['args']})
     return learn.dls.test_dl(dls.valid.items, with_labels=True)
 
+# %% ../nbs/82a_cli_export.ipynb #d6430408
+def _check_taken(name, options):
+    "Refuse an option that a target does not have"
+    from fastai.learner import Learner
+    takes = inspect.signature(getattr(Learner, targets[name])).parameters
+    for k in options:
+        if k not in takes:
+            raise ValueError(f"--{k} does not apply to {name}; leave it out, or leave {name} out of --to")
+    if name == 'coreml' and {'nms','sizes'} <= set(options):
+        raise ValueError("with --nms a package of Core ML takes images of one size; leave --sizes out, or coreml")
+
 # %% ../nbs/82a_cli_export.ipynb #68af8355
 def export_files(
     given:dict # From `read_args`
@@ -95,20 +106,10 @@ def export_files(
     names = given.get('to', ['onnx'])
     own = {k:given[k] for k in ('sizes','form','int8','nms') if k in given}
     for n in names: _check_taken(n, own)
-    if 'coreml' in names and own.get('nms') and own.get('sizes'):
-        raise ValueError("with --nms a package of Core ML takes images of one size; leave --sizes out, or coreml")
     learn,images,out = open_model(given['model'], given.get('images'))
     out = Path(given.get('out', out))
     def write(n): return getattr(learn, targets[n])(out/f'model{_suffixes[n]}', images=images, **own)
     return [write(n) for n in names]
-
-def _check_taken(name, options):
-    "Refuse an option that a target does not have"
-    from fastai.learner import Learner
-    takes = inspect.signature(getattr(Learner, targets[name])).parameters
-    for k in options:
-        if k not in takes:
-            raise ValueError(f"--{k} does not apply to {name}; leave it out, or leave {name} out of --to")
 
 def cvnets_export(
     argv=None # The command line without its first word; None takes `sys.argv[1:]`
