@@ -258,6 +258,50 @@ def test_boxes_that_cannot_be_right_are_left_out_where_asked(tmp_path, capsys):
         cvnets_train([*argv, '--skip'])
     assert (tmp_path/'run'/'model.pkl').is_file()
 
+@pytest.mark.parametrize('change,says', [(dict(images=[dict(id=0, file_name='0.png'), dict(id=0, file_name='1.png')]), "two images have the id 0"),
+    (dict(images=[dict(id=0, file_name='0.png'), dict(id=1, file_name='0.png')]), "two images have the file_name '0.png'"),
+    (dict(categories=[dict(id=1, name='thing'), dict(id=1, name='other')]), 'two categories have the id 1'),
+    (dict(annotations=[dict(id=7, image_id=0, category_id=1)]), 'annotation 7 has no box of four numbers'),
+    (dict(annotations=None), "no list 'annotations'")])
+def test_coco_that_contradicts_itself(change, says, tmp_path):
+    path = coco(tmp_path, (4, 4, 9, 9), n=3)
+    d = json.loads((path/'train.json').read_text())
+    (path/'train.json').write_text('\ufeff' + json.dumps({**d, **change}), encoding='utf-8')
+    with pytest.raises(ValueError, match=says): read_boxes(path)
+
+def yolo(path, names, split=True):
+    for d in (('train', 'val') if split else ('',)):
+        for k in ('images', 'labels'): (path/k/d).mkdir(parents=True)
+        Image.new('RGB', (64, 48)).save(path/'images'/d/'0001.png')
+        (path/'labels'/d/'0001.txt').write_text('1 .5 .5 .2 .2')
+    (path/('data.yaml' if ':' in names else 'classes.txt')).write_text(names)
+    return path
+
+@pytest.mark.parametrize('names,want', [('names: {1: dog, 0: cat}', 'dog'), ('names: [cat, dog]', 'dog'), ('cat\ndog\n\n', 'dog'),
+                                        ('names: {1: dog, 2: cat}', 'have to count from 0'), ('cat\n\ndog', 'a name for each class'), ('names: cat', 'must be a list'), ('- names: x', 'have no names')])
+def test_yolos_names_go_by_their_numbers(names, want, tmp_path):
+    if want == 'dog': assert read_boxes(yolo(tmp_path, names)).train[0].labels == ('dog',)
+    else:
+        with pytest.raises(ValueError, match=want): read_boxes(yolo(tmp_path, names))
+
+def test_an_image_never_gets_the_boxes_of_another(tmp_path):
+    "YOLO without a text file, VOC with two of a name, and an image in both splits"
+    yolo(tmp_path/'y', 'cat\ndog')
+    (tmp_path/'y'/'labels'/'val'/'0001.txt').unlink()
+    with pytest.raises(ValueError, match='1 of 2 images have no text file'): read_boxes(tmp_path/'y')
+    for d in ('Annotations/a', 'JPEGImages', 'ImageSets/Main'): (tmp_path/'v'/d).mkdir(parents=True)
+    for i in range(4):
+        Image.new('RGB', (64, 48)).save(tmp_path/'v'/'JPEGImages'/f'{i}.jpg')
+        (tmp_path/'v'/'Annotations'/f'{i}.xml').write_text('<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>')
+    lists = tmp_path/'v'/'ImageSets'/'Main'
+    (lists/'trainval.txt').write_text('0\n1\n2'), (lists/'test.txt').write_text('3')
+    got = read_boxes(tmp_path/'v')
+    assert (len(got.train), len(got.valid)) == (3, 1)
+    (lists/'test.txt').write_text('2\n3')
+    with pytest.raises(ValueError, match='2.jpg is in the lists of both splits'): read_boxes(tmp_path/'v')
+    (tmp_path/'v'/'Annotations'/'a'/'0.xml').write_text('<annotation/>')
+    with pytest.raises(ValueError, match='have the same name'): read_boxes(tmp_path/'v')
+
 def test_a_category_without_a_name(tmp_path):
     with pytest.raises(ValueError, match='is of category 2, which has no name'): box_dls(coco(tmp_path, (4, 4, 9, 9), category=2), size=32)
 

@@ -148,7 +148,7 @@ def _saved(m, size, file):
 
 @patch
 def to_litert(self:Learner,
-    path='model.tflite', # The file to write; what a user of it has to know goes beside it, as .json
+    path='model.tflite', # The file to write; what a user of it has to know goes beside it, in model.tflite.json
     sizes=None, # Sizes that it has to take, ints or `(h, w)`; None is the size of the validation images alone
     form:str=None, # What it returns, one of `learn.task.forms`; None is the first
     int8:bool=False, # Whole numbers of 8 bits, for a quarter of the size?
@@ -175,5 +175,5 @@ def to_litert(self:Learner,
         ms = 1000*seconds_per_call(lambda: run(job.images[:1]))
         keep_file(file, job.path)
     about = json.dumps(_scaled(run, job.facts), indent=1)
-    job.path.with_suffix('.json').write_text(about, encoding='utf-8')
+    job.path.with_name(f'{job.path.name}.json').write_text(about, encoding='utf-8')
     return Exported(job.path, 'litert', match, 'LiteRT', ms, job.task.score, job.before, after, job.note)

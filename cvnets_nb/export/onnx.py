@@ -319,6 +319,7 @@ def to_onnx(self:Learner,
 )->Exported:
     "Write an ONNX file of the model, run it on validation images and compare it with the Learner"
     onnx, = need('onnx', 'onnx')
+    if dtype not in ('uint8','float32'): raise ValueError(f"dtype must be 'uint8' or 'float32', got {dtype!r}")
     job = make_job(self, path, sizes, form, prep, images, n)
     limits = nms_limits(nms, job.task, with_nms)
     with tempfile.TemporaryDirectory() as d:

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 import inspect, shutil, statistics, time
 import numpy as np, torch
+from PIL import Image
 from torch import Tensor, nn
+from fastai.data.transforms import get_image_files
 from fastai.learner import mk_metric
 from fastai.torch_core import to_cpu, to_detach
 from fastcore.basics import noop
@@ -20,9 +22,9 @@ from ..learner import not_taken
 
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'score',
-           'file_score', 'model_score', 'noise', 'alike', 'Job', 'make_job', 'megabytes', 'Exported',
-           'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'nms_limits', 'nms_facts', 'resized',
-           'check_file']
+           'file_score', 'model_score', 'noise', 'alike', 'check_target', 'check_learner', 'Job', 'make_job',
+           'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'nms_limits',
+           'nms_facts', 'resized', 'check_file']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
 def decoded_batches(
@@ -146,10 +148,17 @@ def noise(
     x = nn.functional.interpolate(x, tuple(size), mode='bicubic').clamp(0, 1)
     return np.ascontiguousarray((x*255).round().to(torch.uint8).permute(0,2,3,1).numpy())
 
+def _listed(images):
+    "Files or images as a list"
+    if isinstance(images, (str,Path)): images = get_image_files(images) if Path(images).is_dir() else [images]
+    images = list(images)
+    if not images: raise ValueError("images is empty; give some to compare on, or None for the validation images")
+    return images
+
 def _own_images(learn, images):
     "A loader of images to compare on, or None; does it have targets?"
     if hasattr(images, 'one_batch'): return images, len(images.one_batch()) > 1
-    if images is not None: return learn.dls.test_dl(list(images)), False
+    if images is not None: return learn.dls.test_dl(_listed(images)), False
     if not len(learn.dls.valid.items): return None, False
     return learn.dls.valid, True
 
@@ -161,7 +170,59 @@ def alike(
     def same(t): return len(t) > 1 and (t[1:] - t[:1]).abs().max() <= 1e-6*t.abs().max()
     return all(same(t.float()) for t in answers)
 
-# %% ../../nbs/80b_export.proof.ipynb #11d4ee1c
+# %% ../../nbs/80b_export.proof.ipynb #48eba464
+def check_target(
+    path # Where a file goes
+)->Path:
+    "Refuse a place where something else would be lost"
+    p = Path(path)
+    if p.suffix == '': raise ValueError(f"{str(path)!r} is no name of a file; give one with its ending, such as model.onnx")
+    if p.is_dir() and p.suffix != '.mlpackage': raise ValueError(f"{p} is a folder, and would be replaced; give another name")
+    if p.is_file() and p.suffix == '.mlpackage': raise ValueError(f"{p} is a file, and a package is a folder; delete it first")
+    return p
+
+# %% ../../nbs/80b_export.proof.ipynb #53f30255
+def _check_prep(dl, prep, images):
+    "Refuse a description of the resizing that gives other pixels"
+    for i,want in enumerate(images):
+        opened = dl.dataset[i][0]
+        if not isinstance(opened, Image.Image): return
+        got = np.asarray(prepared(opened, prep)).reshape(want.shape)
+        if np.abs(got.astype(float) - want).mean() > 2:
+            raise ValueError(f"validation images are not resized as {prep} says; give prep=Prep(...) as it is, or prep=False")
+
+def _check_numbers(m, images, x):
+    "Refuse transforms of a batch that are not the normalisation which goes into the file"
+    got = (torch.from_numpy(images).permute(0,3,1,2).float() - m.image_mean)/m.image_std
+    if got.shape != x.shape or (got - x).abs().max() > .05:
+        raise ValueError("the batch transforms of validation images do more than scale and normalise them, "
+                         "and the file would not; move it into the model, or before the images are made tensors")
+
+@torch.no_grad()
+def _check_answers(learn, m, images, batch):
+    "Refuse probabilities that are not the Learner's"
+    with learn.no_bar(), learn.no_logging(): preds = learn.get_preds(dl=[batch])[0]
+    got = model_answers(m, images)[0]
+    if got.shape != preds.shape or (got - preds.cpu()).abs().max() > .01:
+        raise ValueError(f"{m.form} of the file are not what learn.get_preds returns; does the model itself end in a softmax "
+                         "or a sigmoid, or does a callback change its images? Leave that to the loss")
+
+def check_learner(
+    learn, # A `Learner`
+    m:Deployed, # Its model
+    dl, # A loader of its images
+    prep=None, # How images are resized, None or False where that is not described
+    n:int=4 # Images
+):
+    "Refuse what would give a file other images, or other answers, than the Learner has"
+    own = dl.new(shuffle=False, drop_last=False, num_workers=0)
+    batch = tuple(to_cpu(o)[:n] for o in own.one_batch())
+    images = next(decoded_batches(dl))[0][:n]
+    if prep: _check_prep(dl, prep, images)
+    _check_numbers(m, images, batch[0].as_subclass(Tensor))
+    if m.form == 'probabilities' and len(batch) > 1: _check_answers(learn, m, images, batch)
+
+# %% ../../nbs/80b_export.proof.ipynb #245843b1
 @dataclass(frozen=True)
 class Job:
     "What a conversion starts with"
@@ -182,6 +243,7 @@ class Job:
         "The score of a file"
         return None if self.dl is None else file_score(self.dl, self.m, run)
 
+# %% ../../nbs/80b_export.proof.ipynb #11d4ee1c
 def make_job(
     learn, # A trained `Learner`
     path, # The file to write
@@ -193,19 +255,21 @@ def make_job(
     **kwargs # Of `Deployed`
 )->Job:
     "Prepare a conversion"
+    path = check_target(path)
     m = deployed(learn, form, **kwargs)
     if prep is None: prep = prep_of(learn)
     base = prep.size if prep else valid_size(learn.dls.valid)
     dl,labelled = _own_images(learn, images)
-    x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, n)
-    sizes = list(dict.fromkeys([base, *map(as_size, sizes or [])]))
+    x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, check_int('n', n))
+    sizes = list(dict.fromkeys([base, *map(as_size, [sizes] if isinstance(sizes, int) else sizes or [])]))
     bad = not_taken(m.model, sizes)
     if bad and base not in bad:
         raise ValueError(f"this {type(m.model).__name__} does not take images of {bad[0][0]}x{bad[0][1]}; leave this size out")
     own = dict(dl=dl, before=model_score(dl, m)) if labelled else {}
+    if dl is not None: check_learner(learn, m, dl, prep)
     expected = model_answers(m, x)
     notes = ['compared on noise']*(dl is None) + ['the model answers all images alike']*alike(expected)
-    return Job(Path(path), m, sizes, x, expected, facts(learn, m, prep or None, sizes), note='; '.join(notes), **own)
+    return Job(path, m, sizes, x, expected, facts(learn, m, prep or None, sizes), note='; '.join(notes), **own)
 
 # %% ../../nbs/80b_export.proof.ipynb #4fee3e95
 def megabytes(
@@ -290,7 +354,7 @@ def nms_limits(
     f # The function that takes them
 )->dict: # None without non-maximum suppression
     "The thresholds of non-maximum suppression that were asked for"
-    if not nms: return None
+    if nms is False or nms is None: return None
     if task.name != 'detection': raise ValueError(f"nms={nms!r} is for boxes, and the task here is {task.name}")
     if not isinstance(nms, dict): return {}
     known = _limits(f)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,14 @@ def _item(file, found):
     "The item of an image, from pairs of a box and its class"
     return BoxItem(file, tuple(box for box,_ in found), tuple(name for _,name in found))
 
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #779be34b
+def _only_once(rows, kind, key, file):
+    "Refuse two images or classes that say they are the same"
+    seen = set()
+    for o in rows:
+        if o[key] in seen: raise ValueError(f"{file}: two {kind} have the {key} {o[key]!r}; each needs its own")
+        seen.add(o[key])
+
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #9f254651
 def _image_file(name, folders):
     "Where the image of this name lies"
@@ -68,6 +77,7 @@ def _coco_boxes(d, names, file):
         which = f"{file}: annotation {a.get('id')}"
         if category not in names: raise ValueError(f"{which} is of category {category}, which has no name")
         if image not in found: raise ValueError(f"{which} is of image {image}, which is not in the file")
+        if len(a.get('bbox') or ()) != 4: raise ValueError(f"{which} has no box of four numbers")
         x,y,w,h = a['bbox']
         found[image].append(((x, y, x+w, y+h), names[category]))
     return found
@@ -78,9 +88,10 @@ def read_coco(
 )->tuple: # A list of `BoxItem`, and the names of the classes
     "The boxes of a JSON file in COCO's format"
     file = Path(file)
-    d = json.loads(file.read_text(encoding='utf-8'))
-    lacks = [k for k in ('images','annotations','categories') if k not in d]
-    if lacks: raise ValueError(f"{file} has no {lacks[0]!r}, so it is not of COCO's form")
+    d = json.loads(file.read_text(encoding='utf-8-sig'))
+    for k in ('images','annotations','categories'):
+        if not isinstance(d.get(k), list): raise ValueError(f"{file} has no list {k!r}, so it is not of COCO's form")
+    for k,name in (('images','id'), ('images','file_name'), ('categories','id')): _only_once(d[k], k, name, file)
     folders = [Path(images)] if images else _image_folders(file)
     names = {c['id']:c['name'] for c in d['categories']}
     found = _coco_boxes(d, names, file)
@@ -138,7 +149,10 @@ def read_voc(
     "The boxes of a folder in Pascal VOC's format"
     path = Path(path)
     notes = path/'Annotations' if (path/'Annotations').is_dir() else path
-    files = {f.stem:f for f in sorted(notes.rglob('*.xml'))}
+    files = {}
+    for f in sorted(notes.rglob('*.xml')):
+        if f.stem in files: raise ValueError(f"{files[f.stem]} and {f} have the same name, and images go by it; rename one")
+        files[f.stem] = f
     images = _voc_images(path)
     unannotated = sorted(set(images) - set(files))
     if unannotated:
@@ -151,22 +165,34 @@ def read_voc(
                          f"({len(without_image)} such files)")
     items = {k:_voc_item(f, images[k]) for k,f in files.items()}
     names = sorted({n for o in items.values() for n in o.labels})
-    train = _voc_split(path/'ImageSets'/'Main', train_names, items)
+    train = _voc_split(path/'ImageSets'/'Main', (*train_names,'trainval'), items)
     valid = _voc_split(path/'ImageSets'/'Main', valid_names, items)
     if train is None or valid is None: return BoxSet(list(items.values()), None, names, 'Pascal VOC')
+    both = {o.file for o in train} & {o.file for o in valid}
+    if both: raise ValueError(f"{sorted(both)[0].name} is in the lists of both splits ({len(both)} images are)")
     return BoxSet(train, valid, names, 'Pascal VOC')
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #2b31764a
+def _numbered(names, file):
+    "Names of classes in the order of their numbers, 0 first"
+    if isinstance(names, dict):
+        if sorted(names) != list(range(len(names))):
+            raise ValueError(f"{file} numbers its classes {sorted(names)}; they have to count from 0")
+        names = [names[k] for k in range(len(names))]
+    if not isinstance(names, list) or not all(str(n).strip() for n in names):
+        raise ValueError(f"{file}: names must be a list with a name for each class, got {names!r}")
+    return [str(n) for n in names]
+
 def _yolo_names(path):
     "The names of the classes by number, from `data.yaml`, `classes.txt` or `obj.names`"
     import yaml
     for f in sorted(path.glob('*.y*ml')):
-        names = (yaml.safe_load(f.read_text(encoding='utf-8')) or {}).get('names')
-        if names: return list(names.values()) if isinstance(names, dict) else list(names)
+        d = yaml.safe_load(f.read_text(encoding='utf-8'))
+        names = d.get('names') if isinstance(d, dict) else None
+        if names: return _numbered(names, f)
     for f in [d/nm for nm in ('classes.txt','obj.names','names.txt') for d in (path, path/'labels')]:
         if f.is_file():
-            lines = f.read_text(encoding='utf-8').splitlines()
-            return [l.strip() for l in lines if l.strip()]
+            return _numbered([l.strip() for l in f.read_text(encoding='utf-8').rstrip().splitlines()], f)
     raise ValueError(f"{path} has no data.yaml and no classes.txt, so the classes have no names")
 
 def _yolo_box(line, names, size, where):
@@ -200,10 +226,11 @@ def _yolo_notes(path, images):
     "The text file of each image, or an error for those that have none"
     texts = [f for f in sorted(path.rglob('*.txt')) if 'labels' in (f.parent.name, f.parent.parent.name)]
     by_place = {_place(f, path):f for f in texts}
-    by_name = {}
-    for f in texts: by_name.setdefault(f.stem, []).append(f)
-    once = {k:fs[0] for k,fs in by_name.items() if len(fs) == 1}
-    notes = [by_place.get(_place(f, path), once.get(f.stem)) for f in images]
+    def once(fs):
+        n = Counter(f.stem for f in fs)
+        return {f.stem:f for f in fs if n[f.stem] == 1}
+    other,alone = once(texts),once(images)              # in another folder, where the name is clear
+    notes = [by_place.get(_place(f, path), other.get(f.stem) if f.stem in alone else None) for f in images]
     lacks = [f for f,note in zip(images, notes) if note is None]
     if lacks:
         raise ValueError(f"{len(lacks)} of {len(images)} images have no text file, e.g. {lacks[0].name}; "

@@ -107,6 +107,8 @@ class DetectionLearner(Learner):
         "As fastai's, with each image's detections as rows: corners in the batch's pixels, score, class"
         cbs = L(cbs) + [_Pack()]
         return super().get_preds(ds_idx, dl, with_decoded=with_decoded, act=_same, cbs=cbs, **kwargs)
+    def tta(self, *args, **kwargs):
+        raise ValueError("detections of several passes cannot be averaged; predict at a larger size instead")
     def base_size(self):
         "`(h, w)` of the validation images"
         return valid_size(self.dls.valid)
@@ -117,11 +119,12 @@ class DetectionLearner(Learner):
         return [self.dls.vocab[i] for i in labels.tolist()]
     def _found_in(self, b, decode, score):
         "Each image of a batch with what is found and what is there"
-        x,boxes,labels = self._set_device(b)
+        x,*true = self._set_device(b)
         size = x.shape[-2:]
+        if len(true) < 2: true = x.new_zeros(len(x), 0, 4), x.new_zeros(len(x), 0).long()      # images alone
         with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
             found = detections(model(x), size, score=score, by_class=False)
-        true = truth_dicts(boxes, labels, size)
+        true = truth_dicts(*true, size)
         found = [Detections(*(o.cpu().as_subclass(Tensor) for o in d)) for d in found]
         return [(im.cpu(), d, t['boxes'], t['labels']) for im,d,t in zip(decode((x,))[0], found, true)]
     def detect(self,
