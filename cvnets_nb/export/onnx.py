@@ -300,7 +300,7 @@ def _smaller(job, file, lose):
     to_int8(file, small, job.images)
     run = OnnxFile(small)
     check_loss(job.before, job.score(run), lose, job.task)
-    return small, run, compare(job.expected, file_answers(run, job.images))
+    return small, run, job.compare(file_answers(run, job.images))
 
 # %% ../../nbs/80c_export.onnx.ipynb #63fa7c7c
 @patch
@@ -338,4 +338,4 @@ def to_onnx(self:Learner,
             onnx.save(described_as(proto, {**job.facts, **nms_facts(with_nms, limits)}), file)
             check_nms(OnnxFile(file), answers, x, **limits)
         keep_file(file, job.path)
-    return Exported(job.path, 'onnx', match, 'onnxruntime', ms, job.task.score, job.before, after, job.note)
+    return Exported(job.path, 'onnx', match, 'onnxruntime', ms, job.task.score, job.before, after, said(job, int8))

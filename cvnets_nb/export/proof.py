@@ -23,7 +23,7 @@ from ..learner import not_taken
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'score',
            'file_score', 'model_score', 'noise', 'alike', 'check_target', 'check_learner', 'Job', 'make_job',
-           'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'nms_limits',
+           'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'said', 'nms_limits',
            'nms_facts', 'resized', 'check_file']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
@@ -57,7 +57,8 @@ class Match:
 
 def compare(
     expected:tuple, # The model's answers, a tensor for each output
-    got:tuple # The file's
+    got:tuple, # The file's
+    several:bool=False # May an image have several labels?
 )->Match:
     "The answers of a model and of its file"
     diffs = [0.]
@@ -66,13 +67,17 @@ def compare(
         a = a.float()
         spread = a.std() if a.numel() > 1 else a.abs().max()
         diffs.append(float((a - b.float()).abs().max()/spread.clamp(min=1e-12)))
-    return Match(len(expected[0]), max(diffs), float((decision(expected[0]) == decision(got[0])).float().mean()))
+    a,b = (decision(o[0], several) for o in (expected,got))
+    same = (a == b).flatten(1).all(1) if several else a == b
+    return Match(len(expected[0]), max(diffs), float(same.float().mean()))
 
 def decision(
-    t:Tensor # First output of a model: probabilities with the classes in dimension 1 or, for boxes, 2; or classes
+    t:Tensor, # First output of a model: probabilities with the classes in dimension 1 or, for boxes, 2; or classes
+    several:bool=False # May an image have several labels?
 )->Tensor:
     "What somebody who uses the answer would do"
     if not t.is_floating_point(): return t
+    if several: return t > .5
     if t.ndim == 3: return t.argmax(2)
     return t.argmax(1) if t.shape[1] > 1 else t > .5
 
@@ -237,6 +242,9 @@ class Job:
     note:str='' # What else has to be known
     @property
     def task(self): return self.m.task
+    def compare(self, got, expected=None):
+        "Answers of the file with the model's"
+        return compare(self.expected if expected is None else expected, got, self.task.name == 'multi_label')
     def score(self,
         run # `run(images)` -> arrays
     )->float: # None without targets
@@ -347,6 +355,14 @@ def keep_file(
     if path.is_dir(): shutil.rmtree(path)
     shutil.move(made, path)
 
+def said(
+    job, # A `Job`
+    int8:bool # Are there 8 bits?
+)->str:
+    "What else has to be known of a file"
+    unchecked = 'no targets, so what the 8 bits cost is not known'
+    return '; '.join([job.note]*bool(job.note) + [unchecked]*(int8 and job.before is None))
+
 # %% ../../nbs/80b_export.proof.ipynb #f7b3cb99
 def nms_limits(
     nms, # False, True or a dict of thresholds
@@ -388,11 +404,11 @@ def check_file(
     where=lambda: '' # Finds out where it goes wrong
 )->Match: # At the size of the validation images
     "Compare a file with its model at each of its sizes, and refuse it where they differ"
-    match = compare(job.expected, file_answers(run, job.images))
+    match = job.compare(file_answers(run, job.images))
     if not match.largest <= tol: check_match(match, tol, where())
     for h,w in job.sizes[1:]:
         x = resized(job.images[:4], (h,w))
         try: got = file_answers(run, x)
         except Exception as e: raise ValueError(f"the file does not take images of {h}x{w}: {str(e)[:300]}") from e
-        check_match(compare(model_answers(job.m, x), got), tol, f", at {h}x{w}")
+        check_match(job.compare(got, model_answers(job.m, x)), tol, f", at {h}x{w}")
     return match
