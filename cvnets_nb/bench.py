@@ -631,8 +631,9 @@ def export_row(
 
 def _exported(learn, target, n):
     own = dict(half=False) if target == 'coreml' else {}
+    ending = dict(onnx='onnx', coreml='mlpackage', litert='tflite')[target]
     with tempfile.TemporaryDirectory() as d:
-        try: match = getattr(learn, f'to_{target}')(Path(d)/'m', n=n, **own).match
+        try: match = getattr(learn, f'to_{target}')(Path(d)/f'm.{ending}', n=n, **own).match
         except Exception as e: return ' '.join(f'{type(e).__name__}: {e}'.split())[:200], ''
         return match.largest, match.same
 
