@@ -626,14 +626,15 @@ def export_row(
     data = toy_data(task, size=size, **(dict(bs=32) if task == 'classification' else dict(bs=4, n=24)))
     learn = settled(set_learner(data, name, set=False, sampler=False))
     cells = dict(rounding=rounding(learn))
-    for t in targets: cells[t],cells[f'{t}_same'] = _exported(learn, t, n)
+    tol = max(1e-3, 10*cells['rounding'])              # a deep network of random weights rounds badly by itself
+    for t in targets: cells[t],cells[f'{t}_same'] = _exported(learn, t, n, tol)
     return dict(name=name, size=size, **cells)
 
-def _exported(learn, target, n):
+def _exported(learn, target, n, tol):
     own = dict(half=False) if target == 'coreml' else {}
     ending = dict(onnx='onnx', coreml='mlpackage', litert='tflite')[target]
     with tempfile.TemporaryDirectory() as d:
-        try: match = getattr(learn, f'to_{target}')(Path(d)/f'm.{ending}', n=n, **own).match
+        try: match = getattr(learn, f'to_{target}')(Path(d)/f'm.{ending}', n=n, tol=tol, **own).match
         except Exception as e: return ' '.join(f'{type(e).__name__}: {e}'.split())[:200], ''
         return match.largest, match.same
 
