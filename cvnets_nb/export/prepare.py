@@ -46,20 +46,28 @@ def _middle(image, size):
     y = (image.height - h)//2
     return image.crop((x, y, x+w, y+h))
 
+def _window(size, whole, padded):
+    "The `(x, y, w, h)` of the largest part that has the shape of `size`, or of the smallest frame around the image"
+    h,w = size
+    share = (max if padded else min)(whole[1]/w, whole[0]/h)
+    wide,high = int(share*w), int(share*h)
+    return int((whole[1] - wide)/2), int((whole[0] - high)/2), wide, high
+
 def _same_shape(image, size, padding=None):
     "The largest part from the middle that has the shape of `size`, or with `padding` the image in its middle"
-    h,w = size
-    share = (max if padding else min)(image.width/w, image.height/h)
-    wide = int(share*w)
-    high = int(share*h)
-    x = int((image.width - wide)/2)
-    y = int((image.height - high)/2)
+    x,y,wide,high = _window(size, (image.height,image.width), padding)
     if not padding: return image.crop((x, y, x+wide, y+high))
     after = wide - image.width + x, high - image.height + y
     around = [(-y, max(0, after[1])), (-x, max(0, after[0]))] + [(0,0)]*(len(image.getbands()) > 1)
     return Image.fromarray(np.pad(np.asarray(image), around, padding))
 
 # %% ../../nbs/80a_export.prepare.ipynb #c0bcf45e
+def _inner(prep, whole):
+    "The `(h, w)` that an image is resized to before its middle is taken"
+    if prep.method == 'squish': return prep.inner or prep.size
+    k = prep.margin*max(n/m for n,m in zip(prep.size, whole))
+    return tuple(max(n, round(m*k)) for n,m in zip(prep.size, whole))
+
 def prepared(
     image:Image.Image, # Decoded, of any size
     prep:Prep # How
@@ -70,10 +78,7 @@ def prepared(
     if prep.method in ('crop','pad'):
         padding = prep.padding if prep.method == 'pad' else None
         return _same_shape(image, prep.size, padding).resize((w,h), mode)
-    if prep.method == 'squish': inner = prep.inner or prep.size
-    else:
-        k = prep.margin*max(w/image.width, h/image.height)
-        inner = max(h, round(image.height*k)), max(w, round(image.width*k))
+    inner = _inner(prep, (image.height,image.width))
     return _middle(image.resize(inner[::-1], mode), prep.size)
 
 # %% ../../nbs/80a_export.prepare.ipynb #7ea0af11
@@ -84,14 +89,8 @@ def part_of(
     "The part of an image that is seen once it is prepared"
     h,w = size
     ph,pw = prep.size
-    if prep.method in ('crop','pad'):
-        share = (max if prep.method == 'pad' else min)(w/pw, h/ph)
-        wide,high = int(share*pw), int(share*ph)
-        return int((w - wide)/2), int((h - high)/2), wide, high
-    if prep.method == 'squish': ih,iw = prep.inner or prep.size
-    else:
-        k = prep.margin*max(pw/w, ph/h)
-        ih,iw = max(ph, round(h*k)), max(pw, round(w*k))
+    if prep.method in ('crop','pad'): return _window(prep.size, size, prep.method == 'pad')
+    ih,iw = _inner(prep, size)
     return (iw - pw)//2*w/iw, (ih - ph)//2*h/ih, pw*w/iw, ph*h/ih
 
 def in_original(

@@ -121,16 +121,19 @@ def _voc_item(file, image):
     return _item(image, found)
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #a27f1c3d
+def _by_name(files, others):
+    "Files by their name without its ending, which only one may have"
+    found = {}
+    for f in files:
+        if f.stem in found:
+            raise ValueError(f"{found[f.stem]} and {f} have the same name, and {others} go by it; rename one of them")
+        found[f.stem] = f
+    return found
+
 def _voc_images(path):
     "The images by name; `SegmentationClass/` has masks of the same names, so `JPEGImages/` goes first"
     folder = path/'JPEGImages' if (path/'JPEGImages').is_dir() else path
-    images = {}
-    for f in get_image_files(folder).sorted():
-        if f.stem in images:
-            raise ValueError(f"{images[f.stem]} and {f} have the same name, and annotations go by it; "
-                             "rename one of them")
-        images[f.stem] = f
-    return images
+    return _by_name(get_image_files(folder).sorted(), 'annotations')
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #a3474a5a
 def _voc_split(folder, names, items):
@@ -149,10 +152,7 @@ def read_voc(
     "The boxes of a folder in Pascal VOC's format"
     path = Path(path)
     notes = path/'Annotations' if (path/'Annotations').is_dir() else path
-    files = {}
-    for f in sorted(notes.rglob('*.xml')):
-        if f.stem in files: raise ValueError(f"{files[f.stem]} and {f} have the same name, and images go by it; rename one")
-        files[f.stem] = f
+    files = _by_name(sorted(notes.rglob('*.xml')), 'images')
     images = _voc_images(path)
     unannotated = sorted(set(images) - set(files))
     if unannotated:
