@@ -6,7 +6,7 @@
 __all__ = ['PlanDL', 'PlanPass']
 
 # %% ../../nbs/21_data.loader.ipynb #5d9997e0
-import inspect, itertools
+import inspect, io, itertools, pickle
 from copy import copy, deepcopy
 import numpy as np, torch
 from torch import Tensor
@@ -15,9 +15,12 @@ from fastcore.basics import GetAttr, patch, first
 from fastcore.foundation import L
 from fastai.data.load import DataLoader
 from fastai.data.core import TfmdDL, DataLoaders, Pipeline
+from fastai.torch_core import to_device
 from ..core import check_int, warn
 from ..samplers import SScFBS
+from .arrays import array_reader
 from .sized import find_sized
+from .workers import Workers, compact
 
 # %% ../../nbs/21_data.loader.ipynb #c88eaa18
 _ignored = {'process'}   # fastai's interpretation and W&B callback pass it to every loader, for their tabular one
@@ -94,8 +97,7 @@ def _at_start(self:PlanDL, n):
     self.active = None                # ids in the coming plans, None for all
     self._version = 0                 # goes up when `active` changes
     self._plan = None,None            # what it was made from, and the plan
-    self._running = None              # the plan of the pass that runs
-    self._starting = False            # is that pass asking for its ids?
+    self._workers = None,None         # what they know, and the processes; None while a pass uses them
     self._turn = 0                    # number of the pass that runs
     self._peek = False                # is it `one_batch` that reads?
     self.failed = torch.zeros(n, dtype=torch.bool).share_memory_() if self.replace else None   # written by workers too
@@ -137,18 +139,26 @@ def __len__(self:PlanDL): return len(self.plan) if self.n else 0
 
 # %% ../../nbs/21_data.loader.ipynb #be639256
 @patch
-def get_idxs(self:PlanDL):
-    if not self.n: return []
-    plan = self._running if self._starting else self.plan
-    return plan.ids.tolist()
+def get_idxs(self:PlanDL): return self.plan.ids.tolist() if self.n else []
 
 @patch
-def sample(self:PlanDL):
-    "The steps this worker makes: `(h, w, ids)`, every `num_workers`-th of the plan"
-    idxs = iter(self._DataLoader__idxs)
-    for j,it in enumerate(self._running):
-        ids = list(itertools.islice(idxs, len(it.ids)))
-        if j % self.num_workers == self.offs: yield it.h, it.w, ids
+def _steps(self:PlanDL, plan):
+    "The steps of `plan`; where somebody fixed the ids, as `get_preds` does, those, cut as the plan is"
+    fixed = getattr(self.get_idxs, '__func__', None) is not PlanDL.get_idxs
+    idxs = iter(self.get_idxs()) if fixed else None
+    for it in plan: yield it.h, it.w, list(itertools.islice(idxs, len(it.ids))) if fixed else it.ids
+
+@patch
+def make_batch(self:PlanDL,
+    h:int, # Height of the images
+    w:int, # Width
+    ids # Of the samples
+): # A batch, before the transforms of `after_batch`
+    "Read and collate one step"
+    self.sized.set((h,w))
+    reader = array_reader(self)
+    if reader is None: return self.do_batch([self._read(int(i), self.do_item) for i in ids])
+    return reader.batch([self._read(int(i), reader.item) for i in ids])
 
 @patch
 def create_batches(self:PlanDL, samps):
@@ -156,29 +166,29 @@ def create_batches(self:PlanDL, samps):
         if not isinstance(s, tuple): raise RuntimeError(
             "a plan-driven loader was read by another loader's sampler (fastai's DistributedDL splits single ids): "
             "add one of our callbacks, for example cbs=PlanCallback(), which shares out whole steps")
-        self.sized.set(s[:2])
-        yield self.do_batch([self._read(i) for i in s[2]])
+        yield self.make_batch(*s)
 
+# %% ../../nbs/21_data.loader.ipynb #5d701bf1
 @patch
-def _read(self:PlanDL, i):
-    try: o = self.do_item(i)
+def _read(self:PlanDL, i, read):
+    "Sample `i` by `read`"
+    try: o = read(i)
     except (OSError,SyntaxError):                     # what images that cannot be read raise
         if not self.replace: raise
-        o = self._another(i)
+        o = self._another(i, read)
     if o is None: raise RuntimeError(
         f"a transform skipped sample {i} (SkipItemException): a plan's steps are fixed; "
         "leave such items out of the dataset")
     return o
 
-# %% ../../nbs/21_data.loader.ipynb #5d701bf1
 @patch
-def _another(self:PlanDL, i, most=10):
+def _another(self:PlanDL, i, read, most=10):
     "The next sample that can be read, with its own target; an error after `most` that cannot"
     n = len(self.dataset)
     for k in range(1, min(most, n)):
         self.failed[i] = True
         i = (i+1) % n
-        try: return self.do_item(i)
+        try: return read(i)
         except (OSError,SyntaxError):
             if k+1 == min(most, n): raise
 
@@ -197,6 +207,70 @@ def _tell(self:PlanDL):
         warn(f"{len(bad)} of {len(self.dataset)} training samples cannot be read, others take their places: {names}")
     self._told = len(bad)
 
+# %% ../../nbs/21_data.loader.ipynb #cc14d800
+class _Maker:
+    "What a worker knows: a loader whose paths are in one piece"
+    def __init__(self, dl):
+        self.dl = copy(dl)
+        self.dl.dataset = compact(dl.dataset)
+        self.dl.fake_l = self.dl._plan = self.dl.active = None
+    def __call__(self, h, w, ids): return self.dl.make_batch(h, w, ids)
+
+# %% ../../nbs/21_data.loader.ipynb #97f99301
+def _values(t):
+    "The attributes of a transform, without its own methods, which refer back to it"
+    return type(t), {k:v for k,v in getattr(t, '__dict__', {}).items() if getattr(v, '__self__', None) is not t}
+
+def _as_bytes(tfms):
+    "Transforms in a form that can be compared; what cannot be pickled is equal to nothing"
+    f = io.BytesIO()
+    p = pickle.Pickler(f)
+    p.fast = True                           # by value: which parts are the same object does not count
+    try: p.dump([_values(t) for t in tfms])
+    except Exception: return object()
+    return f.getvalue()
+
+
+# %% ../../nbs/21_data.loader.ipynb #6bb970a8
+@patch
+def _knowledge(self:PlanDL):
+    "What decides whether workers would do the same again"
+    tfms = _as_bytes([*self.after_item.fs, None, *self.before_batch.fs])
+    return self.dataset, len(self.dataset), tfms, self.fake_l.num_workers, self.pin_memory, self.timeout
+
+@patch(as_prop=True)
+def stays(self:PlanDL):
+    "Are there likely to be other passes?"
+    return self.subset is None and getattr(self.get_idxs, '__func__', None) is PlanDL.get_idxs
+
+@patch
+def __getstate__(self:PlanDL): return {**self.__dict__, '_workers':(None,None)}
+
+# %% ../../nbs/21_data.loader.ipynb #c4ca4282
+@patch
+def _take_workers(self:PlanDL):
+    "`(knowledge, workers)`: those that wait, or new ones"
+    known = self._knowledge()
+    old,pool = self._workers
+    self._workers = None,None
+    if pool is not None and old[0] is known[0] and old[1:] == known[1:]: return old,pool
+    if pool is not None: pool.stop()
+    return known,Workers(_Maker(self), known[3], timeout=self.timeout, pin=self.pin_memory)
+
+@patch
+def _made(self:PlanDL, plan):
+    "The batches of a plan, before they reach the device"
+    steps = self._steps(plan)
+    if not self.fake_l.num_workers: return (yield from itertools.starmap(self.make_batch, steps))
+    known,pool = self._take_workers()
+    done = False
+    try:
+        yield from pool.run(steps, int(torch.empty((), dtype=torch.int64).random_()))
+        done = self.stays and self._workers[1] is None
+    finally:
+        if done: self._workers = known,pool
+        else: pool.stop()
+
 # %% ../../nbs/21_data.loader.ipynb #24a29fbc
 @patch
 def __iter__(self:PlanDL):
@@ -213,21 +287,22 @@ def batches_of(self:PlanDL,
 ): # Its batches, one after the other
     "The batches of `plan`, whatever the loader's own plan is"
     self._turn = turn = self._turn+1       # a pass that was broken off may be cleared away while another one runs
-    self._running = plan
-    self._starting = True
-    batches = TfmdDL.__iter__(self)
+    self.randomize()
+    self.before_iter()
     try:
-        for it in plan:
+        for b,it in zip(self._made(plan), plan):
             self.sized.set((it.h, it.w))
-            b = next(batches)
-            self._starting = False
-            yield self._checked(b, it)
-        for _ in batches: pass          # lets fastai finish its pass: after_iter, workers
+            yield self._checked(self._on_device(b), it)
+        self.after_iter()
         if self.replace: self._tell()
     finally:
-        if self._turn == turn:
-            self._starting = False
-            self.sized.set(self.sized.base)
+        if self._turn == turn: self.sized.set(self.sized.base)
+
+@patch
+def _on_device(self:PlanDL, b):
+    "A batch where the model is, through the batch transforms"
+    if self.pin_memory and type(b) is list: b = tuple(b)           # what pinning makes of a tuple
+    return self.after_batch(b if self.device is None else to_device(b, self.device))
 
 @patch
 def _checked(self:PlanDL, b, it):
