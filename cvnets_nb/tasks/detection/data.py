@@ -204,7 +204,7 @@ def items_dls(
     **kwargs # Of `DataBlock.dataloaders`
 )->DataLoaders:
     "Items with boxes as `DataLoaders`"
-    images = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
+    images = TransformBlock(type_tfms=OpenImage(upright=True), batch_tfms=IntToFloatTensor)
     if item_tfms is None: item_tfms = BoxCrop(size)
     items = L(list(o) if isinstance(o, tuple) else o for o in items)             # fastai transforms a tuple's parts
     for i,o in enumerate(items):

@@ -165,14 +165,19 @@ def in_image(
     return torch.stack([x.clamp(0, w), y.clamp(0, h)], -1).view(-1,4)
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #957d24c9
+def _upright(dls):
+    "Does this pipeline turn images as their EXIF entries say?"
+    tls = getattr(dls.train_ds, 'tls', ())
+    return any(getattr(t, 'upright', False) for t in (tls[0].tfms.fs if tls else ()))
+
 @patch
 def predict(self:DetectionLearner,
-    item, # An image: a path, bytes, an array, a PIL image
+    item, # An image: a path, bytes, an array, a PIL image; turned by its EXIF entry if the loaders do that
     score:float=0.3, # Least probability
     with_input:bool=False # Return the image too?
 )->Found: # In pixels of the image
     "The objects in an image, by the transforms of the validation set"
-    image = open_image(item)
+    image = open_image(item, upright=_upright(self.dls))
     x,whole = as_validated(self.dls.valid, image, self.dls.device or 'cpu')
     with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
         d = detections(model(x), (1,1), score=score, by_class=False)[0]
