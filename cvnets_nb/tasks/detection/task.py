@@ -18,7 +18,6 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from ...core import *
 from ...data.image import open_image
-from ...data.sized import valid_size
 from ...models import create_model, list_models
 from ..core import *
 from .boxes import *
@@ -105,13 +104,13 @@ class DetectionLearner(Learner):
     "A `Learner` of boxes"
     def get_preds(self, ds_idx=1, dl=None, with_decoded=False, act=None, cbs=None, **kwargs):
         "As fastai's, with each image's detections as rows: corners in the batch's pixels, score, class"
+        if with_decoded and kwargs.get('with_input') and not kwargs.get('reorder', True):       # so `Interpretation` asks
+            raise ValueError("fastai's Interpretation draws no boxes; learn.show_errors() draws the images with most errors "
+                             "(its top_losses(k, items=True) still names the items with the largest losses)")
         cbs = L(cbs) + [_Pack()]
         return super().get_preds(ds_idx, dl, with_decoded=with_decoded, act=_same, cbs=cbs, **kwargs)
     def tta(self, *args, **kwargs):
         raise ValueError("detections of several passes cannot be averaged; predict at a larger size instead")
-    def base_size(self):
-        "`(h, w)` of the validation images"
-        return valid_size(self.dls.valid)
     def class_names(self,
         labels:Tensor # Classes as numbers
     )->list:
