@@ -193,7 +193,8 @@ def show_boxes(
     scores=None, # Of each box, None for true boxes
     ax=None, # Matplotlib axes, None for new ones
     color='white', # Of the lines
-    title=None # Above the image
+    title=None, # Above the image
+    most:int=50 # Boxes to draw, the first ones; of found boxes these have the highest scores. More hide each other
 ):  # The axes
     "Draw boxes over an image"
     import matplotlib.pyplot as plt
@@ -201,8 +202,10 @@ def show_boxes(
     if isinstance(image, Tensor): image = image.as_subclass(Tensor).permute(1,2,0).cpu()
     ax.imshow(np.asarray(image))
     ax.axis('off')
+    boxes = np.asarray(boxes, dtype=float).reshape(-1,4)
+    if len(boxes) > most: title = f"{title or 'boxes'}, {most} of {len(boxes)} drawn"
     if title: ax.set_title(title, fontsize=9)
-    for i,(x1,y1,x2,y2) in enumerate(np.asarray(boxes, dtype=float).reshape(-1,4)):
+    for i,(x1,y1,x2,y2) in enumerate(boxes[:most]):
         ax.add_patch(plt.Rectangle((x1,y1), x2-x1, y2-y1, fill=False, edgecolor=color, lw=2))
         text = '' if names is None else str(names[i])
         if scores is not None: text += f' {float(scores[i]):.2f}'
@@ -211,6 +214,18 @@ def show_boxes(
         ax.text(x1, y1, text, color='white', fontsize=8, va='bottom', bbox=behind)
     return ax
 
+# %% ../../../nbs/48g_tasks.detection.task.ipynb #036193e8
+@patch
+def show(self:Found,
+    image, # As `predict(..., with_input=True)` returns it, or what `predict` took
+    ax=None, # Matplotlib axes, None for new ones
+    most:int=50, # Boxes to draw, those with the highest scores
+    **kwargs # Of `show_boxes`
+):  # The axes
+    "Draw what was found over its image"
+    return show_boxes(open_image(image, upright=True), self.boxes, self.labels, self.scores, ax, most=most, **kwargs)
+
+# %% ../../../nbs/48g_tasks.detection.task.ipynb #0a2a72de
 @patch
 def show_results(self:DetectionLearner,
     ds_idx:int=1, # 0 training, 1 validation data
@@ -218,6 +233,7 @@ def show_results(self:DetectionLearner,
     max_n:int=4, # Images
     score:float=0.3, # Least probability
     figsize=None, # In inches
+    most:int=50, # Boxes to draw in an image, as in `show_boxes`
     **kwargs
 ):  # The axes
     "Images with their true boxes, and beside them what is found"
@@ -226,19 +242,19 @@ def show_results(self:DetectionLearner,
     rows = self.detect(dl=dl, score=score)[:max_n]
     axs = plt.subplots(len(rows), 2, figsize=figsize or (7, 3.2*len(rows)), squeeze=False)[1]
     for (image,d,boxes,labels),(left,right) in zip(rows, axs):
-        show_boxes(image, boxes, self.class_names(labels), ax=left, title='true')
-        show_boxes(image, d.boxes, self.class_names(d.labels), d.scores, right, 'yellow', 'found')
+        show_boxes(image, boxes, self.class_names(labels), ax=left, title='true', most=most)
+        show_boxes(image, d.boxes, self.class_names(d.labels), d.scores, right, 'yellow', 'found', most)
     return axs
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #6a7d7b2e
-def _show_errors(axs, e, image, d, boxes, true_names, found_names):
+def _show_errors(axs, e, image, d, boxes, true_names, found_names, most=50):
     "What is missed, false and badly placed in one image, beside each other"
     def draw(ax, where, color, title):
-        show_boxes(image, d.boxes[where], [found_names[i] for i in where], d.scores[where], ax, color, title)
+        show_boxes(image, d.boxes[where], [found_names[i] for i in where], d.scores[where], ax, color, title, most)
     names = [true_names[i] for i in e.missed]
-    show_boxes(image, boxes[e.missed], names, ax=axs[0], color='red', title=f'{len(e.missed)} missed')
+    show_boxes(image, boxes[e.missed], names, ax=axs[0], color='red', title=f'{len(e.missed)} missed', most=most)
     draw(axs[1], e.false, 'orange', f'{len(e.false)} false')
-    show_boxes(image, boxes[[j for _,j in e.placed]], ax=axs[2])
+    show_boxes(image, boxes[[j for _,j in e.placed]], ax=axs[2], most=most)
     draw(axs[2], [i for i,_ in e.placed], 'yellow', f'{len(e.placed)} badly placed')
 
 @patch
@@ -246,7 +262,8 @@ def show_errors(self:DetectionLearner,
     n:int=4, # Images, those with most errors first
     ds_idx:int=1, # 0 training, 1 validation data
     score:float=0.3, # Least probability
-    figsize=None # In inches
+    figsize=None, # In inches
+    most:int=50 # Boxes to draw in a picture
 )->list: # The `BoxErrors` of these images
     "Missed, false and badly placed boxes side by side"
     import matplotlib.pyplot as plt
@@ -256,7 +273,7 @@ def show_errors(self:DetectionLearner,
     axs = plt.subplots(len(worst), 3, figsize=figsize or (9, 3*len(worst)), squeeze=False)[1]
     for i,ax in zip(worst, axs):
         image,d,boxes,labels = rows[i]
-        _show_errors(ax, errors[i], image, d, boxes, self.class_names(labels), self.class_names(d.labels))
+        _show_errors(ax, errors[i], image, d, boxes, self.class_names(labels), self.class_names(d.labels), most)
     return [errors[i] for i in worst]
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #fc6abb31
