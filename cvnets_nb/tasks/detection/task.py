@@ -301,6 +301,17 @@ def _check_corners(boxes):
     return largest
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #c89fa222
+def _check_own(model, head):
+    "Refuse a module, used as it is, that cannot be trained here or that `head` cannot change"
+    kind = type(model)
+    if kind.__module__.startswith('torchvision.models.detection'):
+        raise ValueError(f"torchvision's {kind.__name__} resizes images and computes its loss inside the model, so no plan and "
+                         "no loss of this package reaches it; give the name of a backbone and a head in its place, "
+                         "e.g. set_learner(dls, 'mobilenetv3_large_tv', head='ssd')")
+    if head is not None:
+        raise ValueError(f"head={head!r} is for a backbone, and this {kind.__name__} is used as it is; leave head out, "
+                         "or give a backbone: a name of list_models(), or a module with feature_info")
+
 class MakesDetectors(MakesModels):
     "A detector of a backbone and a head"
     archs = 'detection','classification' # a backbone gets a head
@@ -313,7 +324,9 @@ class MakesDetectors(MakesModels):
     )->nn.Module:
         "The detector for these boxes"
         backbone = hasattr(arch, 'feature_info') and not hasattr(arch, 'head_parameters')
-        if isinstance(arch, nn.Module) and not backbone: return as_it_is(arch, pretrained, kwargs, n_out)
+        if isinstance(arch, nn.Module) and not backbone:
+            _check_own(arch, head)
+            return as_it_is(arch, pretrained, kwargs, n_out)
         n_out = n_out or self.n_out
         self.check_arch(arch)
         if not isinstance(arch, str) or arch not in list_models(task='detection'):
@@ -326,7 +339,8 @@ class MakesDetectors(MakesModels):
         return list(model.parameters())
     def constructor(self):
         raise ValueError("a constructor makes no detector; give the name of a backbone, "
-                         "e.g. 'resnet18' or 'timm/resnet18', or a module with feature maps")
+                         "e.g. 'resnet18', 'timm/resnet18', or 'mobilenetv3_large_tv' with head='ssd', "
+                         "or a module with feature maps")
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #f715329c
 class BoxAnswers(GivesAnswers):
