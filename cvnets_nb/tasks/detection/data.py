@@ -193,7 +193,7 @@ def _boxes(o): return [list(b) for b in (o[1] if isinstance(o, list) else o.boxe
 def _labels(o): return list(o[2] if isinstance(o, list) else o.labels)
 
 def items_dls(
-    items, # Of `BoxItem`, or of `[image, boxes, labels]` with boxes as corners in pixels
+    items, # Of `BoxItem`, or of `[image, boxes, labels]` with boxes as corners in pixels of the image as it is shown
     names, # Of the classes
     valid, # Positions of the validation items
     size, # An int or `(h, w)`
