@@ -10,7 +10,7 @@ from abc import ABC
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from fastcore.xdg import xdg_cache_home
 from fasttransform import Transform
@@ -19,7 +19,7 @@ from fastai.vision.core import PILImage
 from ..core import check_int, whole_file
 
 # %% auto #0
-__all__ = ['as_uint8', 'array_image', 'rgb_image', 'Readable', 'pil_image', 'image_name', 'open_image', 'OpenImage',
+__all__ = ['as_uint8', 'array_image', 'rgb_image', 'Readable', 'pil_image', 'image_name', 'open_image', 'exif_turn', 'OpenImage',
            'check_images']
 
 # %% ../../nbs/22a_data.image.ipynb #98aba0e5
@@ -92,20 +92,39 @@ def image_name(
     return f'in these {len(o)} bytes' if isinstance(o, bytes) else f'(a {type(o).__name__})'
 
 def open_image(
-    o # A path, bytes, an open file, an array, a tensor or an image
+    o, # A path, bytes, an open file, an array, a tensor or an image
+    upright:bool=False # Turn it as its EXIF entry says? fastai does not
 )->PILImage: # RGB, with pixels of its own
     "Open an image; an error names it"
-    try: return rgb_image(pil_image(o))
+    try:
+        im = pil_image(o)
+        return rgb_image(ImageOps.exif_transpose(im) if upright and exif_turn(im) > 1 else im)
     except Exception as e:         # Pillow's plug-ins raise errors of every kind on damaged data
         damaged = isinstance(o, (str,Path)) and os.path.isfile(o)
         hint = "; mend or delete it (check_images finds all such files)" if damaged else ''
         raise OSError(f"cannot read the image {image_name(o)}: {e}{hint}") from e
 
+# %% ../../nbs/22a_data.image.ipynb #cea9b805
+def exif_turn(
+    im:Image.Image # As `Image.open` gives it; its pixels are not read
+)->int: # 1 to 8, as EXIF counts them; 1 is upright, from 5 on width and height are swapped
+    "How an image has to be turned or mirrored to be shown, by the orientation in its EXIF entry"
+    if im.format == 'PNG' and 'exif' not in im.info: return 1       # behind the pixels, where viewers do not look
+    try: turn = im.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception: return 1                                      # a damaged entry says nothing
+    return turn if turn in range(1, 9) else 1
+
 # %% ../../nbs/22a_data.image.ipynb #aa363868
 class OpenImage(Transform):
     "`open_image` as the first transform of an image block"
+    upright = False
     input_types = str, Path, bytes, bytearray, memoryview, np.ndarray, Tensor, Image.Image, Readable
-    def encodes(self, o)->PILImage: return open_image(o)
+    def __init__(self,
+        upright:bool=False # Turn an image as its EXIF entry says?
+    ):
+        super().__init__()
+        self.upright = upright
+    def encodes(self, o)->PILImage: return open_image(o, self.upright)
 
 # %% ../../nbs/22a_data.image.ipynb #7957d952
 def _why_bad(f):

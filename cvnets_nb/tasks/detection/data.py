@@ -193,7 +193,7 @@ def _boxes(o): return [list(b) for b in (o[1] if isinstance(o, list) else o.boxe
 def _labels(o): return list(o[2] if isinstance(o, list) else o.labels)
 
 def items_dls(
-    items, # Of `BoxItem`, or of `[image, boxes, labels]` with boxes as corners in pixels
+    items, # Of `BoxItem`, or of `[image, boxes, labels]` with boxes as corners in pixels of the image as it is shown
     names, # Of the classes
     valid, # Positions of the validation items
     size, # An int or `(h, w)`
@@ -204,12 +204,13 @@ def items_dls(
     **kwargs # Of `DataBlock.dataloaders`
 )->DataLoaders:
     "Items with boxes as `DataLoaders`"
-    images = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
+    images = TransformBlock(type_tfms=OpenImage(upright=True), batch_tfms=IntToFloatTensor)
     if item_tfms is None: item_tfms = BoxCrop(size)
     items = L(list(o) if isinstance(o, tuple) else o for o in items)             # fastai transforms a tuple's parts
+    file,boxes,labels = getters
     for i,o in enumerate(items):
-        n,k = len(getters[1](o)), len(getters[2](o))
-        if n != k: raise ValueError(f"item {i}, {str(getters[0](o))[:80]}, has {n} boxes and {k} labels")
+        n,k = len(boxes(o)), len(labels(o))
+        if n != k: raise ValueError(f"item {i}, {str(file(o))[:80]}, has {n} boxes and {k} labels")
     block = DataBlock((images, *BoxBlocks(names)), n_inp=1, getters=list(getters),
                       splitter=IndexSplitter(list(valid)), item_tfms=item_tfms, batch_tfms=batch_tfms)
     return block.dataloaders(items, bs=check_int('bs', bs), **kwargs)

@@ -183,6 +183,9 @@ class DetectionLoss(_RawLoss):
         boxes:Tensor, # (b,g,4) in fastai's form
         labels:Tensor # (b,g) classes, 0 for padding
     )->Tensor: # One number, or (b,)
+        if not isinstance(pred, (tuple,list)) or len(pred) not in (3,4):
+            raise ValueError(f"a detector returns three tensors (SSD) or four (FCOS), and this model returned a "
+                             f"{type(pred).__name__}; give set_learner the name of a backbone, or give it your own loss_func")
         if len(pred) == 3: own = MultiBoxLoss(smoothing=self.smoothing, reduction=self.reduction)
         else: own = FCOSLoss(reduction=self.reduction)
         return own(pred, boxes, labels)

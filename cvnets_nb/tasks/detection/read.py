@@ -8,24 +8,26 @@ import json
 import xml.etree.ElementTree as ET
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from PIL import Image
 from fastai.data.transforms import get_image_files
 from ...data.folder import train_names, valid_names
+from ...data.image import exif_turn
 
 # %% auto #0
-__all__ = ['BoxItem', 'BoxSet', 'read_coco', 'read_voc', 'read_yolo', 'box_formats', 'read_boxes', 'box_fault', 'check_boxes',
-           'right_items']
+__all__ = ['BoxItem', 'BoxSet', 'shown_box', 'shown_size', 'read_coco', 'read_voc', 'read_yolo', 'box_formats', 'read_boxes',
+           'box_fault', 'check_boxes', 'right_items']
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #71084c00
 @dataclass(frozen=True)
 class BoxItem:
     "An image file, its boxes and their classes"
     file:Path # Of the image
-    boxes:tuple=() # Of `(x1, y1, x2, y2)` in pixels
+    boxes:tuple=() # Of `(x1, y1, x2, y2)` in pixels of the image as it is shown, turned as its EXIF entry says
     labels:tuple=() # Names of the classes, one for each box
+    fault:str=None # Why a reader could not tell where the boxes lie in the image, for `check_boxes`
 
 class BoxSet(NamedTuple):
     "The items of a collection"
@@ -45,6 +47,56 @@ def _first_of(by_name, names):
 def _item(file, found):
     "The item of an image, from pairs of a box and its class"
     return BoxItem(file, tuple(box for box,_ in found), tuple(name for _,name in found))
+
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #59da7779
+def shown_box(
+    box, # `(x1, y1, x2, y2)` in pixels of an image as it is stored
+    turn:int, # As `exif_turn` gives it
+    size # `(w, h)` of the stored image
+)->tuple: # `(x1, y1, x2, y2)` in the image as it is shown
+    "A box in an image that is turned or mirrored as its EXIF entry says"
+    x1,y1,x2,y2 = box
+    w,h = size
+    if turn in (2,3,7,8): x1,x2 = w-x2,w-x1
+    if turn in (3,4,6,7): y1,y2 = h-y2,h-y1
+    return (y1,x1,y2,x2) if turn > 4 else (x1,y1,x2,y2)
+
+def shown_size(
+    file # An image file; its first bytes are read
+)->tuple: # `(w, h)` in pixels; the orientation, as `exif_turn` gives it
+    "The size of an image as it is shown, and how it is turned for that"
+    with Image.open(file) as im:
+        turn = exif_turn(im)
+        return (im.size[::-1] if turn > 4 else im.size), turn
+
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #f3564849
+def _declared(sides):
+    "The size `(w, h)` that an annotation declares; None where it does not (some tools write zeros)"
+    try: size = tuple(int(float(v)) for v in sides)
+    except (TypeError,ValueError): return None
+    return size if min(size) > 0 else None
+
+def _as_shown(item, declared):
+    "The item with boxes in the image as it is shown, or with a fault; `declared`: the `(w, h)` of its annotation"
+    try: shown,turn = shown_size(item.file)
+    except (OSError,ValueError): return item                   # `check_boxes` says why
+    stored = shown[::-1] if turn > 4 else shown
+    def by(size): return 'x'.join(map(str, size))
+    if declared and declared not in (shown, stored):
+        swapped = " (width and height swapped: it was turned since)" if declared == shown[::-1] else ''
+        return replace(item, fault=f"its annotation is of an image of {by(declared)}, and the file has {by(shown)}"
+                       f"{swapped}; take the image that was annotated, or convert the boxes and the declared size")
+    if turn == 1 or not item.boxes: return item
+    if declared and shown != stored:
+        if declared == shown: return item
+        return replace(item, boxes=tuple(shown_box(b, turn, stored) for b in item.boxes))
+    return replace(item, fault=f"its EXIF entry has it turned (orientation {turn}), and the annotation does not tell "
+                   "whether its boxes are of the turned image or of the stored one; save the image the way the boxes "
+                   "are, without the entry (for the turned one: PIL.ImageOps.exif_transpose)")
+
+def _all_as_shown(items, sizes, n_threads=16):
+    "Items whose boxes are in the images as they are shown, by the sizes that their annotations declare"
+    with ThreadPoolExecutor(n_threads) as ex: return list(ex.map(_as_shown, items, sizes))
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #779be34b
 def _only_once(rows, kind, key, file):
@@ -96,7 +148,8 @@ def read_coco(
     names = {c['id']:c['name'] for c in d['categories']}
     found = _coco_boxes(d, names, file)
     items = [_item(_image_file(o['file_name'], folders), found[o['id']]) for o in d['images']]
-    return items, list(names.values())
+    sizes = [_declared((o.get('width'), o.get('height'))) for o in d['images']]
+    return _all_as_shown(items, sizes), list(names.values())
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #e8ab6675
 def _voc_box(o, name, file):
@@ -109,7 +162,7 @@ def _voc_box(o, name, file):
         raise ValueError(f"{file}: the box of {name!r} is {corners}, not four numbers") from e
 
 def _voc_item(file, image):
-    "The item of one XML file"
+    "The item of one XML file, and the size that it declares"
     try: root = ET.parse(file).getroot()
     except ET.ParseError as e: raise ValueError(f"{file} is not valid XML: {e}") from e
     found = []
@@ -118,7 +171,7 @@ def _voc_item(file, image):
         name = (o.findtext('name') or '').strip()
         if not name: raise ValueError(f"{file}: an object has no class name")
         found.append((_voc_box(o, name, file), name))
-    return _item(image, found)
+    return _item(image, found), _declared((root.findtext('size/width'), root.findtext('size/height')))
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #a27f1c3d
 def _by_name(files, others):
@@ -163,7 +216,8 @@ def read_voc(
     if without_image:
         raise ValueError(f"{files[without_image[0]]} is of an image that is not in {path} "
                          f"({len(without_image)} such files)")
-    items = {k:_voc_item(f, images[k]) for k,f in files.items()}
+    items = _all_as_shown(*zip(*[_voc_item(f, images[k]) for k,f in files.items()])) if files else []
+    items = dict(zip(files, items))
     names = sorted({n for o in items.values() for n in o.labels})
     train = _voc_split(path/'ImageSets'/'Main', (*train_names,'trainval'), items)
     valid = _voc_split(path/'ImageSets'/'Main', valid_names, items)
@@ -211,7 +265,7 @@ def _yolo_box(line, names, size, where):
 
 def _yolo_item(image, file, names):
     "The item of one text file"
-    with Image.open(image) as im: size = im.size
+    size = shown_size(image)[0]
     lines = file.read_text(encoding='utf-8').splitlines()
     found = [_yolo_box(line, names, size, f'{file}, line {i}') for i,line in enumerate(lines, 1) if line.strip()]
     return _item(image, found)
@@ -325,9 +379,9 @@ def _one_box_fault(box, label, names, w, h):
 
 def _faults(item, names):
     "What is wrong with an item as a whole and with each of its boxes; None where nothing is"
-    try:
-        with Image.open(item.file) as im: size = im.size
+    try: size = shown_size(item.file)[0]
     except (OSError,ValueError) as e: return f'the image cannot be read ({e})', ()
+    if item.fault: return item.fault, ()
     if item.boxes and all(0 <= v <= 1 for b in item.boxes for v in b):
         e,(w,h) = item.boxes[0],size
         return f"its boxes are between 0 and 1, e.g. {e}: multiply them by the image's {w}x{h}", ()

@@ -18,7 +18,6 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from ...core import *
 from ...data.image import open_image
-from ...data.sized import valid_size
 from ...models import create_model, list_models
 from ..core import *
 from .boxes import *
@@ -105,13 +104,13 @@ class DetectionLearner(Learner):
     "A `Learner` of boxes"
     def get_preds(self, ds_idx=1, dl=None, with_decoded=False, act=None, cbs=None, **kwargs):
         "As fastai's, with each image's detections as rows: corners in the batch's pixels, score, class"
+        if with_decoded and kwargs.get('with_input') and not kwargs.get('reorder', True):       # so `Interpretation` asks
+            raise ValueError("fastai's Interpretation draws no boxes; learn.show_errors() draws the images with most errors "
+                             "(its top_losses(k, items=True) still names the items with the largest losses)")
         cbs = L(cbs) + [_Pack()]
         return super().get_preds(ds_idx, dl, with_decoded=with_decoded, act=_same, cbs=cbs, **kwargs)
     def tta(self, *args, **kwargs):
         raise ValueError("detections of several passes cannot be averaged; predict at a larger size instead")
-    def base_size(self):
-        "`(h, w)` of the validation images"
-        return valid_size(self.dls.valid)
     def class_names(self,
         labels:Tensor # Classes as numbers
     )->list:
@@ -165,14 +164,19 @@ def in_image(
     return torch.stack([x.clamp(0, w), y.clamp(0, h)], -1).view(-1,4)
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #957d24c9
+def _upright(dls):
+    "Does this pipeline turn images as their EXIF entries say?"
+    tls = getattr(dls.train_ds, 'tls', ())
+    return any(getattr(t, 'upright', False) for t in (tls[0].tfms.fs if tls else ()))
+
 @patch
 def predict(self:DetectionLearner,
-    item, # An image: a path, bytes, an array, a PIL image
+    item, # An image: a path, bytes, an array, a PIL image; turned by its EXIF entry if the loaders do that
     score:float=0.3, # Least probability
     with_input:bool=False # Return the image too?
 )->Found: # In pixels of the image
     "The objects in an image, by the transforms of the validation set"
-    image = open_image(item)
+    image = open_image(item, upright=_upright(self.dls))
     x,whole = as_validated(self.dls.valid, image, self.dls.device or 'cpu')
     with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
         d = detections(model(x), (1,1), score=score, by_class=False)[0]
@@ -189,7 +193,8 @@ def show_boxes(
     scores=None, # Of each box, None for true boxes
     ax=None, # Matplotlib axes, None for new ones
     color='white', # Of the lines
-    title=None # Above the image
+    title=None, # Above the image
+    most:int=50 # Boxes to draw, the first ones; of found boxes these have the highest scores. More hide each other
 ):  # The axes
     "Draw boxes over an image"
     import matplotlib.pyplot as plt
@@ -197,8 +202,10 @@ def show_boxes(
     if isinstance(image, Tensor): image = image.as_subclass(Tensor).permute(1,2,0).cpu()
     ax.imshow(np.asarray(image))
     ax.axis('off')
+    boxes = np.asarray(boxes, dtype=float).reshape(-1,4)
+    if len(boxes) > most: title = f"{title or 'boxes'}, {most} of {len(boxes)} drawn"
     if title: ax.set_title(title, fontsize=9)
-    for i,(x1,y1,x2,y2) in enumerate(np.asarray(boxes, dtype=float).reshape(-1,4)):
+    for i,(x1,y1,x2,y2) in enumerate(boxes[:most]):
         ax.add_patch(plt.Rectangle((x1,y1), x2-x1, y2-y1, fill=False, edgecolor=color, lw=2))
         text = '' if names is None else str(names[i])
         if scores is not None: text += f' {float(scores[i]):.2f}'
@@ -207,6 +214,18 @@ def show_boxes(
         ax.text(x1, y1, text, color='white', fontsize=8, va='bottom', bbox=behind)
     return ax
 
+# %% ../../../nbs/48g_tasks.detection.task.ipynb #036193e8
+@patch
+def show(self:Found,
+    image, # As `predict(..., with_input=True)` returns it, or what `predict` took
+    ax=None, # Matplotlib axes, None for new ones
+    most:int=50, # Boxes to draw, those with the highest scores
+    **kwargs # Of `show_boxes`
+):  # The axes
+    "Draw what was found over its image"
+    return show_boxes(open_image(image, upright=True), self.boxes, self.labels, self.scores, ax, most=most, **kwargs)
+
+# %% ../../../nbs/48g_tasks.detection.task.ipynb #0a2a72de
 @patch
 def show_results(self:DetectionLearner,
     ds_idx:int=1, # 0 training, 1 validation data
@@ -214,6 +233,7 @@ def show_results(self:DetectionLearner,
     max_n:int=4, # Images
     score:float=0.3, # Least probability
     figsize=None, # In inches
+    most:int=50, # Boxes to draw in an image, as in `show_boxes`
     **kwargs
 ):  # The axes
     "Images with their true boxes, and beside them what is found"
@@ -222,19 +242,19 @@ def show_results(self:DetectionLearner,
     rows = self.detect(dl=dl, score=score)[:max_n]
     axs = plt.subplots(len(rows), 2, figsize=figsize or (7, 3.2*len(rows)), squeeze=False)[1]
     for (image,d,boxes,labels),(left,right) in zip(rows, axs):
-        show_boxes(image, boxes, self.class_names(labels), ax=left, title='true')
-        show_boxes(image, d.boxes, self.class_names(d.labels), d.scores, right, 'yellow', 'found')
+        show_boxes(image, boxes, self.class_names(labels), ax=left, title='true', most=most)
+        show_boxes(image, d.boxes, self.class_names(d.labels), d.scores, right, 'yellow', 'found', most)
     return axs
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #6a7d7b2e
-def _show_errors(axs, e, image, d, boxes, true_names, found_names):
+def _show_errors(axs, e, image, d, boxes, true_names, found_names, most=50):
     "What is missed, false and badly placed in one image, beside each other"
     def draw(ax, where, color, title):
-        show_boxes(image, d.boxes[where], [found_names[i] for i in where], d.scores[where], ax, color, title)
+        show_boxes(image, d.boxes[where], [found_names[i] for i in where], d.scores[where], ax, color, title, most)
     names = [true_names[i] for i in e.missed]
-    show_boxes(image, boxes[e.missed], names, ax=axs[0], color='red', title=f'{len(e.missed)} missed')
+    show_boxes(image, boxes[e.missed], names, ax=axs[0], color='red', title=f'{len(e.missed)} missed', most=most)
     draw(axs[1], e.false, 'orange', f'{len(e.false)} false')
-    show_boxes(image, boxes[[j for _,j in e.placed]], ax=axs[2])
+    show_boxes(image, boxes[[j for _,j in e.placed]], ax=axs[2], most=most)
     draw(axs[2], [i for i,_ in e.placed], 'yellow', f'{len(e.placed)} badly placed')
 
 @patch
@@ -242,7 +262,8 @@ def show_errors(self:DetectionLearner,
     n:int=4, # Images, those with most errors first
     ds_idx:int=1, # 0 training, 1 validation data
     score:float=0.3, # Least probability
-    figsize=None # In inches
+    figsize=None, # In inches
+    most:int=50 # Boxes to draw in a picture
 )->list: # The `BoxErrors` of these images
     "Missed, false and badly placed boxes side by side"
     import matplotlib.pyplot as plt
@@ -252,7 +273,7 @@ def show_errors(self:DetectionLearner,
     axs = plt.subplots(len(worst), 3, figsize=figsize or (9, 3*len(worst)), squeeze=False)[1]
     for i,ax in zip(worst, axs):
         image,d,boxes,labels = rows[i]
-        _show_errors(ax, errors[i], image, d, boxes, self.class_names(labels), self.class_names(d.labels))
+        _show_errors(ax, errors[i], image, d, boxes, self.class_names(labels), self.class_names(d.labels), most)
     return [errors[i] for i in worst]
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #fc6abb31
@@ -280,6 +301,17 @@ def _check_corners(boxes):
     return largest
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #c89fa222
+def _check_own(model, head):
+    "Refuse a module, used as it is, that cannot be trained here or that `head` cannot change"
+    kind = type(model)
+    if kind.__module__.startswith('torchvision.models.detection'):
+        raise ValueError(f"torchvision's {kind.__name__} resizes images and computes its loss inside the model, so no plan and "
+                         "no loss of this package reaches it; give the name of a backbone and a head in its place, "
+                         "e.g. set_learner(dls, 'mobilenetv3_large_tv', head='ssd')")
+    if head is not None:
+        raise ValueError(f"head={head!r} is for a backbone, and this {kind.__name__} is used as it is; leave head out, "
+                         "or give a backbone: a name of list_models(), or a module with feature_info")
+
 class MakesDetectors(MakesModels):
     "A detector of a backbone and a head"
     archs = 'detection','classification' # a backbone gets a head
@@ -292,7 +324,9 @@ class MakesDetectors(MakesModels):
     )->nn.Module:
         "The detector for these boxes"
         backbone = hasattr(arch, 'feature_info') and not hasattr(arch, 'head_parameters')
-        if isinstance(arch, nn.Module) and not backbone: return as_it_is(arch, pretrained, kwargs, n_out)
+        if isinstance(arch, nn.Module) and not backbone:
+            _check_own(arch, head)
+            return as_it_is(arch, pretrained, kwargs, n_out)
         n_out = n_out or self.n_out
         self.check_arch(arch)
         if not isinstance(arch, str) or arch not in list_models(task='detection'):
@@ -305,7 +339,8 @@ class MakesDetectors(MakesModels):
         return list(model.parameters())
     def constructor(self):
         raise ValueError("a constructor makes no detector; give the name of a backbone, "
-                         "e.g. 'resnet18' or 'timm/resnet18', or a module with feature maps")
+                         "e.g. 'resnet18', 'timm/resnet18', or 'mobilenetv3_large_tv' with head='ssd', "
+                         "or a module with feature maps")
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #f715329c
 class BoxAnswers(GivesAnswers):
