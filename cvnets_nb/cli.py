@@ -91,7 +91,7 @@ def folder(
 # %% ../nbs/82_cli.ipynb #a8f795a2
 _digits = dict(data=None, arch='mobilenetv1_025', sampler='msc_vbs', set=True, epochs=30, size=64, bs=32, lr=1e-2,
                seed=42, workers=0, recipe=None, train=None, valid=None, skip=False, binary=False, void=None, task=None,
-               pretrained=None)
+               pretrained=None, cache=None)
 _folder = {**_digits, 'arch':'mobilenetv2_100', 'size':224, 'lr':3e-3, 'workers':None}
 
 def settings(
@@ -135,6 +135,8 @@ def make_parser()->Parser:
         "--data itself", metavar='NAME')
     add('valid', "folder in --data to validate on", metavar='NAME')
     flag('skip', "leave out images that cannot be read and list them, instead of stopping")
+    add('cache', "read training images from small copies, which are made first and kept for the next run: in --data, or "
+        "in a folder of your own", type=folder, nargs='?', const=True, metavar='FOLDER')
     add('arch', "architecture, one of list_models(), or timm/NAME", metavar='NAME')
     add('pretrained', "start from published weights, those of a source, e.g. cvnets, or of a file; all layers are "
         "trained", nargs='?', const=True, metavar='WEIGHTS')
@@ -333,7 +335,9 @@ def run_data(
     "The images of a run, checked"
     task = run_task(a)
     kw = dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=a['workers'])
-    if a['data'] is None: return task.toy(**kw)
+    if a['data'] is None:
+        if a['cache']: raise ValueError("--cache keeps copies of image files, and the digits are in memory: give --data")
+        return task.toy(**kw)
     own = {k:a[k] for k in ('skip','train','valid','binary') if a.get(k)}
     if a.get('void') is not None: own['void'] = a['void']              # 0 is a class
     for k in own:
@@ -351,10 +355,12 @@ def _recipe(a):
 # %% ../nbs/82_cli.ipynb #f185a113
 def _learner(a, out, dls, sampler, recipe):
     from cvnets_nb.callback import CheckpointCallback
+    from cvnets_nb.data.cached import with_cache
     from cvnets_nb.learner import set_learner
     dls = dls.with_plan(sampler, seed=a['seed'], replace=a['skip'])
     kw = dict(path=out, recipe=recipe, cbs=CheckpointCallback(Path(out)/'checkpoint'))
     learn = set_learner(dls, a['arch'], set=a['set'], pretrained=weights(a['pretrained']), **kw)
+    if a['cache']: learn.dls = with_cache(learn.dls, a['cache'])          # its plan and its transforms are known now
     learn.unfreeze()
     return learn
 

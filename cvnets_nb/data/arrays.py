@@ -128,7 +128,8 @@ def take(
 def opener_of(
     t # The last type transform of an image
 ): # What opens a file, or `None`
-    "fastai's `PILImage.create` or our `OpenImage`, where `t` is one of them"
+    "fastai's `PILImage.create`, our `OpenImage` or one with a method `lazy`, where `t` is one of them"
+    if hasattr(type(t), 'lazy'): return t
     if type(t) is OpenImage: return None if getattr(t, 'upright', False) else t     # turned by what EXIF says
     if type(t) is not Transform: return None
     found = [getattr(m, 'implementation', None) for m in getattr(t.encodes, 'methods', ())]
@@ -172,7 +173,8 @@ class ArrayReader:
     ): # A `LazyImage`
         "An image, not decoded yet"
         tl = self.tls[0]
-        return LazyImage(compose_tfms(tl.items[i], tl.tfms.fs[:-1], split_idx=tl.tfms.split_idx), self.opener)
+        o = compose_tfms(tl.items[i], tl.tfms.fs[:-1], split_idx=tl.tfms.split_idx)
+        return self.opener.lazy(o) if hasattr(type(self.opener), 'lazy') else LazyImage(o, self.opener)
     def item(self,
         i:int # Position in the dataset
     ): # `(h,w,3)` of `uint8`, and the targets

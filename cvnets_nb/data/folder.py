@@ -18,6 +18,7 @@ from fastai.data.transforms import get_image_files, image_extensions, parent_lab
 from fastai.vision.augment import FlipItem, RandomResizedCrop, Resize
 from fastai.vision.data import ImageBlock
 from ..core import as_size, check_int, rng_for, warn
+from .cached import with_cache
 from .digits import split_by_class
 from .image import OpenImage, check_images, open_image
 
@@ -260,7 +261,8 @@ def folder_dls(
     verify:bool=True, # Decode every image first, to find those that cannot be read? Good ones are remembered
     skip:bool=False, # Leave out what cannot be read, with a warning, in place of an error?
     train:str=None, # Name of the folder to train on, where it is not a usual one; '.' is `path` itself
-    valid:str=None # Name of the folder to validate on
+    valid:str=None, # Name of the folder to validate on
+    cache=False # Read training images from small copies? True keeps them beside the data, a path there (`dls.cached`)
 )->DataLoaders:
     "`DataLoaders` of a folder of images, checked first"
     splits = folder_splits(path, train, valid)
@@ -273,7 +275,7 @@ def folder_dls(
     kw = {}
     if len(files)-len(valid) < check_int('bs', bs): kw = dict(drop_last=False)    # fastai would drop the only batch
     dls = block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=Path(path), **kw)
-    return FolderLoaders(*dls.loaders, path=dls.path, device=dls.device)
+    return with_cache(FolderLoaders(*dls.loaders, path=dls.path, device=dls.device), cache)
 
 # %% ../../nbs/24_data.folder.ipynb #de1de7cc
 table_name = 'labels.csv'
@@ -402,7 +404,8 @@ def table_dls(
     num_workers:int=None, # Worker processes; fastai's default is one a core, 16 at most
     flip:bool=True, # Mirror half of the training images, where the table has labels?
     skip:bool=False, # Leave out what cannot be read, with a warning, in place of an error?
-    values:bool=None # Numbers, for regression, or labels? None reads it from the table
+    values:bool=None, # Numbers, for regression, or labels? None reads it from the table
+    cache=False # Read training images from small copies? True keeps them beside the data, a path there (`dls.cached`)
 )->DataLoaders:
     "`DataLoaders` of images with labels, or with values, by a table"
     t = _readable_rows(read_table(path), skip)
@@ -421,7 +424,7 @@ def table_dls(
                       item_tfms=tfms if item_tfms is None else item_tfms, batch_tfms=batch_tfms)
     kw = dict(drop_last=False) if len(t.files)-len(valid) < check_int('bs', bs) else {}
     dls = block.dataloaders(L(t.files), bs=bs, num_workers=num_workers, path=Path(path), **kw)
-    return FolderLoaders(*dls.loaders, path=dls.path, device=dls.device)
+    return with_cache(FolderLoaders(*dls.loaders, path=dls.path, device=dls.device), cache)
 
 def _check_kind(file, t, values):
     "Refuse a table of the other kind, and one that has a class for each image"

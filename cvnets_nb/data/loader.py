@@ -44,6 +44,15 @@ def _check_source(dataset, sampler):
         f"a plan names images by position and {type(dataset).__name__} has none: "
         "give a dataset with __getitem__ and __len__")
 
+def _check_copies(dataset, largest):
+    "Refuse a plan larger than the copies that the images are read from"
+    tls = getattr(dataset, 'tls', None)
+    fs = tls[0].tfms.fs if tls is not None and len(tls) else ()
+    short = getattr(fs[-1], 'short', None) if len(fs) else None
+    if short is not None and short < max(largest): raise ValueError(
+        f"the images are read from copies with a short side of {short} pixels and the plan goes up to {max(largest)}: "
+        f"call cached() after with_plan, or with short={max(largest)} or more")
+
 def _split(ds): return getattr(ds, 'split_idx', None) or 0
 
 def _image(b):
@@ -78,7 +87,9 @@ class PlanDL(TfmdDL):
         self._at_start(len(dataset))
         for nm in ('after_item','after_batch'): kwargs[nm] = Pipeline(kwargs.get(nm))
         self.sized = find_sized(kwargs['after_item'], kwargs['after_batch'], split_idx=_split(dataset))
-        self.sized.presize(sampler.pairs[-1][:2] if shuffle else sampler.base)
+        largest = sampler.pairs[-1][:2] if shuffle else sampler.base
+        _check_copies(dataset, largest)
+        self.sized.presize(largest)
         super().__init__(dataset, bs=sampler.bs, shuffle=shuffle, drop_last=drop_last, **kwargs)
 
 # %% ../../nbs/21_data.loader.ipynb #880222e2
