@@ -1,8 +1,10 @@
 "What the loader's notebook cannot hold: worker processes that start from nothing"
 import os, pickle, subprocess, sys
+from PIL import Image
+from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitter, Resize
 from cvnets_nb.data.digits import digits
 from cvnets_nb.data.loader import PlanDL
-from cvnets_nb.samplers import Growing, MScVBS
+from cvnets_nb.samplers import Growing, MScVBS, SScFBS
 
 def _dls(**kw): return digits(size=(32,24), bs=16, **kw).with_plan(MScVBS(size=(32,24), bs=16), seed=1)
 def _read(dl): return [tuple(b[0].shape[-2:]) for b in dl]
@@ -62,3 +64,12 @@ if __name__ == '__main__':
     res = subprocess.run([sys.executable, '-W', 'ignore', str(prog)], capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert res.returncode == 0, res.stderr[-3000:]
     assert res.stdout.strip() == 'as planned'
+
+def test_many_paths_reach_a_worker(tmp_path):
+    (tmp_path/'d').mkdir()
+    Image.new('RGB', (9, 8)).save(tmp_path/'one.png')
+    files = [tmp_path/'one.png' if i % 2 else tmp_path/'d'/'..'/'one.png' for i in range(5000)]
+    block = DataBlock((ImageBlock, CategoryBlock), get_y=lambda f: len(f.parts) % 2, splitter=IndexSplitter([0]), item_tfms=Resize(8))
+    dl = block.dataloaders(files, bs=2500, num_workers=1).with_plan(SScFBS(8, 2500), seed=0).train
+    ids = dl.plan.ids
+    assert [int(y) for _, ys in dl for y in ys] == [int(dl.vocab.o2i[len(files[i+1].parts) % 2]) for i in ids]

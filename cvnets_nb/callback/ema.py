@@ -108,7 +108,9 @@ class EMA(Callback):
     def before_fit(self):
         self._on = False
         if not is_fit(self.learn): return
-        if self.avg is None: self.avg = [t.detach().clone() for t in model_tensors(self.learn.model)]
+        tensors = model_tensors(self.learn.model)
+        if self.avg is None: self.avg = [t.detach().clone() for t in tensors]
+        self.avg = [a.to(t.device) for a,t in zip(self.avg, tensors)]      # the model moves to the data's device when a fit begins
         self.m = self.momentum if self.span is None else span_momentum(self.span, fit_updates(self.learn))
         if self.evaluate: name_ema_columns(self.learn.recorder)
     def before_train(self): self._on = is_fit(self.learn)      # `learn.validate` trains nothing
@@ -142,8 +144,7 @@ def load_state_dict(self:EMA,
 ):
     "Go on from a saved average"
     self.updates = sd['updates']
-    there = [t.device for t in model_tensors(self.learn.model)]
-    self.avg = None if sd['avg'] is None else [a.to(dev) for a,dev in zip(sd['avg'], there)]
+    self.avg = None if sd['avg'] is None else list(sd['avg'])
 
 @patch
 def averaged(self:EMA):

@@ -26,6 +26,8 @@ class PathList:
         self.ends = torch.tensor([len(t) for t in texts], dtype=torch.int64).cumsum(0).share_memory_()
         self.text = torch.frombuffer(bytearray(b''.join(texts) or b' '), dtype=torch.uint8).share_memory_()
     def __len__(self): return len(self.ends)
+    @property
+    def iloc(self): return self              # so that fastcore's `L` keeps it as it is, as it does with a table
     def __getitem__(self, i):
         i = range(len(self))[i]
         a = int(self.ends[i-1]) if i else 0
