@@ -131,6 +131,13 @@ def test_litert_of_masks_and_boxes(head, tmp_path):
     got = learn.to_litert(tmp_path/'m.tflite', n=4, sizes=[(48, 64)])
     assert got.note == '' and got.match.largest < 1e-3 and got.after == pytest.approx(got.before, abs=1e-3)
 
+def test_litert_of_layers_of_one_shape_with_the_channels_last(dls, tmp_path):
+    "As `set_learner` leaves the weights: the converter may give each layer the weights of the first"
+    converter()
+    arch = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(6)], nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 10)).to(memory_format=torch.channels_last)
+    assert not arch[1].weight.is_contiguous()
+    assert Learner(dls, arch, metrics=accuracy).to_litert(tmp_path/'m.tflite', n=8).match.largest < 1e-3
+
 # --- what is refused, and what is left behind
 class Sorted(nn.Module):
     "Takes one size only"

@@ -25,8 +25,8 @@ from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
 
 # %% auto #0
-__all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'prep_of', 'plain_tensors', 'Deployed', 'norm_of',
-           'channels', 'deployed', 'facts', 'without_noops']
+__all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'prep_of', 'plain_tensors', 'rows_first', 'Deployed',
+           'norm_of', 'channels', 'deployed', 'facts', 'without_noops']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 @dataclass(frozen=True)
@@ -168,6 +168,13 @@ def plain_tensors(
             if isinstance(child, ToTensorBase): setattr(m, name, nn.Identity())
     return model
 
+def rows_first(
+    model:nn.Module # A copy; it is changed
+)->nn.Module: # The same
+    "With every weight laid out in memory as its shape says, whatever the model was trained with"
+    for t in [*model.parameters(), *model.buffers()]: t.data = t.data.contiguous()
+    return model
+
 # %% ../../nbs/80a_export.prepare.ipynb #aa7c5733
 class Deployed(nn.Module):
     "A trained model from a decoded image to an answer"
@@ -180,7 +187,7 @@ class Deployed(nn.Module):
         channels_last:bool=True # Are images (b,h,w,c), as they are decoded, or (b,c,h,w)?
     ):
         super().__init__()
-        self.model = plain_tensors(deepcopy(model).cpu().eval().requires_grad_(False))
+        self.model = rows_first(plain_tensors(deepcopy(model).cpu().eval().requires_grad_(False)))
         self.register_buffer('image_mean', torch.as_tensor(mean, dtype=torch.float32).view(1,-1,1,1))
         self.register_buffer('image_std', torch.as_tensor(std, dtype=torch.float32).view(1,-1,1,1))
         self.task = task
