@@ -16,8 +16,8 @@ from .prepare import *
 from .proof import *
 
 # %% auto #0
-__all__ = ['litert_packages', 'litert_home', 'litert_python', 'prepare_litert', 'litert_convert', 'quantized', 'unquantized',
-           'LitertFile', 'entry']
+__all__ = ['litert_packages', 'litert_home', 'litert_ready', 'litert_python', 'prepare_litert', 'litert_convert', 'quantized',
+           'unquantized', 'LitertFile', 'entry']
 
 # %% ../../nbs/80e_export.litert.ipynb #439c684f
 litert_packages = 'litert-torch>=0.10,<0.11', 'ai-edge-quantizer>=0.6'
@@ -28,24 +28,28 @@ def litert_home()->Path:
 
 def _python(home): return home/('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
 
+def litert_ready()->bool:
+    "Is the converter's environment finished, with the packages that this version wants?"
+    mark = litert_home()/'ready'
+    return mark.is_file() and mark.read_text().split() == [*litert_packages]
+
 def litert_python()->Path:
     "The interpreter that converts"
     own = os.environ.get('CVNETS_LITERT')
     if own and Path(own).exists(): return Path(own)
     if own: raise ImportError(f"CVNETS_LITERT names {own}, which does not exist")
-    home = litert_home()
-    if (home/'ready').exists(): return _python(home)
+    if litert_ready(): return _python(litert_home())
     raise ImportError("the converter of LiteRT lives in an environment of its own, which is not there: "
                       "make it once with  cvnets_export --prepare litert")
 
-def prepare_litert():
-    "Make the converter's environment"
+def prepare_litert()->Path: # Its folder
+    "Make the converter's environment, if it is not there"
     home = litert_home()
-    if (home/'ready').exists(): return home
+    if litert_ready(): return home
     shutil.rmtree(home, ignore_errors=True)
     subprocess.run([sys.executable, '-m', 'venv', str(home)], check=True)
     subprocess.run([str(_python(home)), '-m', 'pip', 'install', '-q', *litert_packages], check=True)
-    (home/'ready').touch()
+    (home/'ready').write_text('\n'.join(litert_packages))
     return home
 
 # %% ../../nbs/80e_export.litert.ipynb #17875745
