@@ -212,7 +212,7 @@ def check_nms(
 def to_int8(
     source, # An ONNX file
     path, # The file to write
-    images:np.ndarray # (n,h,w,c) uint8, typical ones
+    images # Typical ones, each (h,w,c) uint8, of one size or of several
 ):
     "The file with weights and maps of 8 bits, scaled by what these images need"
     q, = need('onnx', 'onnxruntime.quantization')
@@ -297,10 +297,10 @@ def _where(job, dtype):
 def _smaller(job, file, lose):
     "The file with 8 bits"
     small = file.with_name('int8.onnx')
-    to_int8(file, small, job.images)
+    others = [o for hw in job.sizes[1:] for o in resized(job.images[:50], hw)]
+    to_int8(file, small, [*job.images, *others])
     run = OnnxFile(small)
-    check_loss(job.before, job.score(run), lose, job.task)
-    return small, run, job.compare(file_answers(run, job.images))
+    return small, run, *check_int8(job, run, lose)
 
 # %% ../../nbs/80c_export.onnx.ipynb #63fa7c7c
 @patch
@@ -315,7 +315,7 @@ def to_onnx(self:Learner,
     images=None, # Files, arrays or a loader to compare on; None takes the validation images
     n:int=200, # Images to compare on
     tol:float=1e-3, # Largest difference over the standard deviation of the outputs
-    lose:float=0.02 # With `int8`: largest loss of the task's score
+    lose:float=0.02 # With `int8`: largest loss of the task's score at any of the sizes
 )->Exported:
     "Write an ONNX file of the model, run it on validation images and compare it with the Learner"
     onnx, = need('onnx', 'onnx')
@@ -328,8 +328,8 @@ def to_onnx(self:Learner,
         onnx.save(onnx_bytes(program, job.facts), file)
         run = OnnxFile(file)
         match = check_file(job, run, tol, where=lambda: _where(job, getattr(torch, dtype)))
-        if int8: file,run,match = _smaller(job, file, lose)
-        after = job.score(run)
+        if int8: file,run,match,after = _smaller(job, file, lose)
+        else: after = job.score(run)
         ms = 1000*seconds_per_call(lambda: run(job.images[:1]))
         if limits is not None:
             x = job.images[:8]
