@@ -218,7 +218,8 @@ def _check_prep(dl, prep, images):
 
 def _check_numbers(m, images, x):
     "Refuse transforms of a batch that are not the normalisation which goes into the file"
-    got = (torch.from_numpy(images).permute(0,3,1,2).float() - m.image_mean)/m.image_std
+    given = torch.from_numpy(images)
+    got = m.numbers(given if m.channels_last else given.permute(0,3,1,2))
     if got.shape != x.shape or (got - x).abs().max() > .05:
         raise ValueError("the batch transforms of validation images do more than scale and normalise them, "
                          "and the file would not; move it into the model, or before the images are made tensors")
@@ -286,11 +287,13 @@ def make_job(
     path = check_target(path)
     m = deployed(learn, form, **kwargs)
     if prep is None: prep = prep_of(learn)
-    base = prep.size if prep else valid_size(learn.dls.valid)
+    base = m.takes or (prep.size if prep else valid_size(learn.dls.valid))
     dl,labelled = _own_images(learn, images)
     x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, check_int('n', n))
     sizes = list(dict.fromkeys([base, *map(as_size, [sizes] if isinstance(sizes, int) else sizes or [])]))
-    bad = not_taken(m.model, sizes)
+    if m.takes and len(sizes) > 1: raise ValueError("aug_transforms(size=) resizes a batch from one size, so the file takes "
+                                                    f"{base[0]}x{base[1]} alone; leave sizes out, or size= of aug_transforms")
+    bad = [] if m.takes else not_taken(m.model, sizes)
     if bad and base not in bad:
         raise ValueError(f"this {type(m.model).__name__} does not take images of {bad[0][0]}x{bad[0][1]}; leave this size out")
     own = dict(dl=dl, before=model_score(dl, m)) if labelled else {}
