@@ -89,10 +89,11 @@ def test_suppression_is_for_boxes(dls, tmp_path):
     with pytest.raises(ValueError, match='is for boxes'): made(dls, 'mobilenetv1_025').to_onnx(tmp_path/'m.onnx', nms=True)
 
 # --- Core ML: maps of patches at several sizes, and boxes
-@pytest.mark.parametrize('kind', ['mobilevit_xxs', 'mobilenetv3_small', 'ssd'])
+@pytest.mark.parametrize('kind', ['mobilevit_xxs', 'mobilenetv3_small', 'ssd', 'pspnet'])
 def test_core_ml(kind, dls, tmp_path):
     pytest.importorskip('coremltools')
-    learn = finder('ssd') if kind == 'ssd' else made(dls, kind)
+    if kind == 'pspnet': learn = made(scenes((32, 48), bs=4, n=8), 'mobilenetv1_025', head=kind, width=16)
+    else: learn = finder('ssd') if kind == 'ssd' else made(dls, kind)
     got = learn.to_coreml(tmp_path/'m.mlpackage', n=4, half=False, sizes=[64, 48] if kind == 'mobilenetv3_small' else None)
     assert got.note == '' and got.match.largest < 1e-3 and (tmp_path/'m.mlpackage').is_dir()
 

@@ -27,7 +27,7 @@ from ..tasks.segmentation.data import SegCrop
 # %% auto #0
 __all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'second_resize', 'prep_of', 'plain_tensors', 'Largest',
            'plain_maximum', 'rows_first', 'resize_matrices', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts',
-           'without_noops']
+           'without_noops', 'with_logic']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 @dataclass(frozen=True)
@@ -323,5 +323,19 @@ def without_noops(
         if node.target not in _nothing: continue
         node.replace_all_uses_with(node.args[0])
         program.graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
+
+# %% ../../nbs/80a_export.prepare.ipynb #bcf7c37b
+_aten = torch.ops.aten
+_logic = {_aten.__and__.Tensor:_aten.logical_and.default, _aten.__or__.Tensor:_aten.logical_or.default}
+
+def with_logic(
+    program # Of `torch.export`
+):  # The same
+    "The program with logical operators for `&` and `|` of truth values"
+    for node in program.graph.nodes:
+        if node.target not in _logic: continue
+        if all(o.meta['val'].dtype == torch.bool for o in node.args): node.target = _logic[node.target]
     program.graph_module.recompile()
     return program
