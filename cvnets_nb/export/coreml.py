@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from fastcore.basics import patch
 from fastai.learner import Learner
+from fastai.torch_core import no_random
 from ..core import *
 from .onnx import hushed, need
 from .prepare import *
@@ -314,6 +315,7 @@ def _for_vision(job):
     return replace(job, expected=(probs,boxes), facts={**job.facts, **own})
 
 @patch
+@no_random()
 def to_coreml(self:Learner,
     path='model.mlpackage', # The package to write, a folder
     sizes=None, # Sizes that it has to take, ints or `(h, w)`; None is the size of the validation images alone

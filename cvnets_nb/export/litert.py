@@ -10,6 +10,7 @@ import numpy as np, torch
 from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
 from fastai.learner import Learner
+from fastai.torch_core import no_random
 from ..core import *
 from .onnx import need
 from .prepare import *
@@ -152,6 +153,7 @@ def _saved(m, size, file):
     return file
 
 @patch
+@no_random()
 def to_litert(self:Learner,
     path='model.tflite', # The file to write; what a user of it has to know goes beside it, in model.tflite.json
     sizes=None, # Sizes that it has to take, ints or `(h, w)`; None is the size of the validation images alone

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 from fastcore.basics import patch
 from fastai.learner import Learner
+from fastai.torch_core import no_random
 from ..core import *
 from .prepare import *
 from .proof import *
@@ -152,17 +153,18 @@ def with_nms(
     one,zero = const('nms_1', [1]), const('nms_0', 0)
     node('Slice', ['all_scores', one, const('nms_far', [2**31]), const('nms_axis', [2])], 'nms_classes')  # no background
     node('Transpose', ['nms_classes'], 'nms_every', perm=[0,2,1])
-    node('ReduceMax', ['nms_every', one], 'nms_best', keepdims=1)
     rows = 'nms_every' if by_class else 'nms_best'
+    if not by_class: node('ReduceMax', ['nms_every', one], rows, keepdims=1)
     node('NonMaxSuppression', ['all_boxes',rows,*first], 'nms_chosen')                 # rows of image, class, location
     node('GatherND', [rows,'nms_chosen'], 'scores')
     node('Gather', ['nms_chosen',const('nms_02', [0,2])], 'nms_place', axis=1)
     node('GatherND', ['all_boxes','nms_place'], 'boxes')
     node('Gather', ['nms_chosen',zero], 'images', axis=1)
-    node('ArgMax', ['nms_classes'], 'nms_likeliest', axis=2, keepdims=0)
-    node('GatherND', ['nms_likeliest','nms_place'], 'nms_of_place')
-    node('Gather', ['nms_chosen',const('nms_c', 1)], 'nms_of_class', axis=1)
-    node('Add', ['nms_of_class' if by_class else 'nms_of_place', one], 'labels')
+    if by_class: node('Gather', ['nms_chosen',const('nms_c', 1)], 'nms_class', axis=1)
+    else:
+        node('ArgMax', ['nms_classes'], 'nms_likeliest', axis=2, keepdims=0)
+        node('GatherND', ['nms_likeliest','nms_place'], 'nms_class')
+    node('Add', ['nms_class', one], 'labels')
     del g.output[:]
     kinds = dict(images=onnx.TensorProto.INT64, labels=onnx.TensorProto.INT64, scores=onnx.TensorProto.FLOAT)
     for k,t in kinds.items(): g.output.append(h.make_tensor_value_info(k, t, ['objects']))
@@ -304,6 +306,7 @@ def _smaller(job, file, lose):
 
 # %% ../../nbs/80c_export.onnx.ipynb #63fa7c7c
 @patch
+@no_random()
 def to_onnx(self:Learner,
     path='model.onnx', # The file to write
     sizes=None, # Sizes that the file has to take, ints or `(h, w)`; None is the size of the validation images alone

@@ -268,12 +268,20 @@ def norm_of(
         mean,std = (o.detach().cpu().as_subclass(Tensor).flatten() for o in (t.mean, t.std))
     return mean*scale, std*scale
 
+class _Found(Exception): "Ends a forward pass at its first convolution"
+
 def channels(
     model:nn.Module # Any model
 )->int:
-    "The channels of its images"
-    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return conv.in_channels if conv else 3
+    "The channels of its images: those of the first convolution that runs, which need not be the first that is defined"
+    m = deepcopy(model).cpu().eval()
+    convs = [o for o in m.modules() if isinstance(o, nn.Conv2d)]
+    def found(conv, inp): raise _Found(conv.in_channels)
+    for o in convs: o.register_forward_pre_hook(found)
+    try: m(torch.zeros(1, 3, 64, 64))
+    except _Found as e: return e.args[0]
+    except Exception: pass                    # what is before the convolution does not take this image
+    return convs[0].in_channels if convs else 3
 
 # %% ../../nbs/80a_export.prepare.ipynb #ae7a6f34
 def deployed(

@@ -272,6 +272,15 @@ class Job:
         "The score of a file"
         return None if self.dl is None else file_score(self.dl, self.m, run)
 
+# %% ../../nbs/80b_export.proof.ipynb #b6065a53
+def _check_channels(given, taken):
+    "Refuse images with other channels than the model's"
+    if given == taken: return
+    of = {1:'grey, of one channel', 3:'in colour, of 3 channels'}
+    grey = ("; a Normalize of 3 channels makes three of one, so give it statistics of one, and the model in_chans=1, "
+            "or open the images in colour, ImageBlock(PILImage)") if given == 1 else ''
+    raise ValueError(f"the images are {of.get(given, f'of {given} channels')}, and the model takes {taken} channels{grey}")
+
 # %% ../../nbs/80b_export.proof.ipynb #11d4ee1c
 def make_job(
     learn, # A trained `Learner`
@@ -290,6 +299,7 @@ def make_job(
     base = m.takes or (prep.size if prep else valid_size(learn.dls.valid))
     dl,labelled = _own_images(learn, images)
     x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, check_int('n', n))
+    _check_channels(x.shape[-1], m.image_mean.numel())
     sizes = list(dict.fromkeys([base, *map(as_size, [sizes] if isinstance(sizes, int) else sizes or [])]))
     if m.takes and len(sizes) > 1: raise ValueError("aug_transforms(size=) resizes a batch from one size, so the file takes "
                                                     f"{base[0]}x{base[1]} alone; leave sizes out, or size= of aug_transforms")
