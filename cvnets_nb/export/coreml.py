@@ -298,7 +298,7 @@ class CoremlFile:
         with torch.no_grad(): each = [(self._predicted if self.mac else self._interpreted)(o) for o in images]
         return [np.concatenate(o) for o in zip(*each)]
 
-# %% ../../nbs/80d_export.coreml.ipynb #2f068ab4
+# %% ../../nbs/80d_export.coreml.ipynb #3954f7ca
 def _described(made, described):
     "The package with what a user of it has to know"
     made.short_description = f"{described['task']}, by cvnets_nb"
@@ -314,6 +314,7 @@ def _for_vision(job):
     own = dict(outputs=list(ForVision.names), labels=job.facts['labels'][1:])
     return replace(job, expected=(probs,boxes), facts={**job.facts, **own})
 
+# %% ../../nbs/80d_export.coreml.ipynb #2f068ab4
 @patch
 @no_random()
 def to_coreml(self:Learner,
