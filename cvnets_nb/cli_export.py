@@ -35,14 +35,14 @@ def export_parser()->Parser:
                description="Write a trained model as files for other machines, each of them run and compared with it")
     def add(name, text, **kw): p.add_argument(name, help=text, **kw)
     add('model', "folder of a finished run of cvnets_train, or an exported Learner", nargs='?', metavar='MODEL')
-    add('--to', f"what to write, some of {', '.join(targets)} (default: onnx)", type=listed, metavar='NAMES')
+    add('--to', f"what to write, some of {', '.join(targets)} (default: onnx; with --prepare, litert)", type=listed, metavar='NAMES')
     add('--out', "folder for the files (default: that of the model)", type=folder, metavar='PATH')
     add('--sizes', "sizes of images that the files have to take, e.g. 128,160 or 192x256", type=sizes, metavar='N,N')
     add('--form', "what the files return, e.g. classes for masks", metavar='NAME')
     add('--int8', "weights and maps of 8 bits, for a quarter of the size", action='store_true')
     add('--nms', "for boxes: non-maximum suppression inside", action='store_true')
     add('--images', "folder of images to compare on, in place of the run's", type=folder, metavar='PATH')
-    add('--prepare', "make the environment of LiteRT's converter, once", choices=['litert'])
+    add('--prepare', "first make the environment of LiteRT's converter, once", choices=['litert'])
     return p
 
 # %% ../nbs/82a_cli_export.ipynb #9695b27e
@@ -103,7 +103,7 @@ def export_files(
     "Write and compare the files"
     import cvnets_nb.export
     if given.get('model') is None: raise ValueError("give the folder of a run, or a model.pkl")
-    names = given.get('to', ['onnx'])
+    names = given.get('to', [given.get('prepare', 'onnx')])
     own = {k:given[k] for k in ('sizes','form','int8','nms') if k in given}
     for n in names: _check_taken(n, own)
     learn,images,out = open_model(given['model'], given.get('images'))
@@ -118,7 +118,8 @@ def cvnets_export(
     import pandas as pd
     p = export_parser()
     given = read_args(p, argv)
-    if 'prepare' in given: return _prepare(p)
+    if 'prepare' in given: _prepare(p)
+    if list(given) == ['prepare']: return
     try: made = export_files(given)
     except (ValueError,OSError,ImportError) as e: p.error(str(e))
     table = pd.DataFrame([o.row() for o in made]).set_index('file').dropna(axis=1, how='all')
@@ -128,7 +129,8 @@ def cvnets_export(
 
 def _prepare(p):
     "Make the environment of LiteRT's converter"
-    from cvnets_nb.export.litert import prepare_litert
-    print("installing the converter of LiteRT, some gigabytes, in an environment of its own", flush=True)
-    try: print(f"it is in {prepare_litert()}")
-    except (OSError,subprocess.CalledProcessError) as e: p.error(f"it could not be made: {e}")
+    from cvnets_nb.export.litert import litert_ready, prepare_litert
+    if not litert_ready():
+        print("installing the converter of LiteRT, some gigabytes, in an environment of its own", flush=True)
+    try: print(f"the converter of LiteRT is in {prepare_litert()}", flush=True)
+    except (OSError,subprocess.CalledProcessError) as e: p.error(f"the converter of LiteRT could not be installed: {e}")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from fastcore.basics import patch
 from fastai.learner import Learner
+from fastai.torch_core import no_random
 from ..core import *
 from .onnx import hushed, need
 from .prepare import *
@@ -100,7 +101,7 @@ _ops = dict(
     slice_by_index=_slice, split=_split,
     add=lambda x, y: x+y, sub=lambda x, y: x-y, mul=lambda x, y: x*y, real_div=lambda x, y: x/y,
     maximum=_both(torch.maximum), minimum=_both(torch.minimum),
-    pow=lambda x, y: x**y, greater=lambda x, y: x>y, less=lambda x, y: x<y, logical_and=lambda x, y: x & y,
+    pow=lambda x, y: x**y, greater=lambda x, y: x>y, less=lambda x, y: x<y, logical_and=lambda x, y: x & y, logical_or=lambda x, y: x | y,
     clip=lambda x, alpha, beta: x.clamp(float(alpha), float(beta)),
     thresholded_relu=lambda x, alpha=1.: torch.where(x >= float(alpha), x, 0.),
     relu=_of_x(F.relu), relu6=_of_x(F.relu6), silu=_of_x(F.silu),
@@ -179,7 +180,8 @@ def coreml_package(
         shapes = [(1,c,h,w) for h,w in sizes]
         free = {i:torch.export.Dim.AUTO for i in (2,3)} if len(sizes) > 1 else None
         example = torch.zeros(shapes[0])
-        program = without_noops(torch.export.export(m, (example,), dynamic_shapes=(free,)).run_decompositions({}))
+        program = torch.export.export(m, (example,), dynamic_shapes=(free,)).run_decompositions({})
+        program = with_logic(without_noops(program))
         colours = ct.colorlayout.RGB if c == 3 else ct.colorlayout.GRAYSCALE
         shape = ct.EnumeratedShapes(shapes, default=shapes[0]) if len(sizes) > 1 else shapes[0]
         kw = dict(classifier_config=ct.ClassifierConfig(list(labels))) if labels else {}
@@ -296,7 +298,7 @@ class CoremlFile:
         with torch.no_grad(): each = [(self._predicted if self.mac else self._interpreted)(o) for o in images]
         return [np.concatenate(o) for o in zip(*each)]
 
-# %% ../../nbs/80d_export.coreml.ipynb #2f068ab4
+# %% ../../nbs/80d_export.coreml.ipynb #3954f7ca
 def _described(made, described):
     "The package with what a user of it has to know"
     made.short_description = f"{described['task']}, by cvnets_nb"
@@ -312,7 +314,9 @@ def _for_vision(job):
     own = dict(outputs=list(ForVision.names), labels=job.facts['labels'][1:])
     return replace(job, expected=(probs,boxes), facts={**job.facts, **own})
 
+# %% ../../nbs/80d_export.coreml.ipynb #2f068ab4
 @patch
+@no_random()
 def to_coreml(self:Learner,
     path='model.mlpackage', # The package to write, a folder
     sizes=None, # Sizes that it has to take, ints or `(h, w)`; None is the size of the validation images alone

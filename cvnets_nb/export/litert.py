@@ -10,14 +10,15 @@ import numpy as np, torch
 from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
 from fastai.learner import Learner
+from fastai.torch_core import no_random
 from ..core import *
 from .onnx import need
 from .prepare import *
 from .proof import *
 
 # %% auto #0
-__all__ = ['litert_packages', 'litert_home', 'litert_python', 'prepare_litert', 'litert_convert', 'quantized', 'unquantized',
-           'LitertFile', 'entry']
+__all__ = ['litert_packages', 'litert_home', 'litert_ready', 'litert_python', 'prepare_litert', 'litert_convert', 'quantized',
+           'unquantized', 'LitertFile', 'entry']
 
 # %% ../../nbs/80e_export.litert.ipynb #439c684f
 litert_packages = 'litert-torch>=0.10,<0.11', 'ai-edge-quantizer>=0.6'
@@ -28,24 +29,28 @@ def litert_home()->Path:
 
 def _python(home): return home/('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
 
+def litert_ready()->bool:
+    "Is the converter's environment finished, with the packages that this version wants?"
+    mark = litert_home()/'ready'
+    return mark.is_file() and mark.read_text().split() == [*litert_packages]
+
 def litert_python()->Path:
     "The interpreter that converts"
     own = os.environ.get('CVNETS_LITERT')
     if own and Path(own).exists(): return Path(own)
     if own: raise ImportError(f"CVNETS_LITERT names {own}, which does not exist")
-    home = litert_home()
-    if (home/'ready').exists(): return _python(home)
+    if litert_ready(): return _python(litert_home())
     raise ImportError("the converter of LiteRT lives in an environment of its own, which is not there: "
                       "make it once with  cvnets_export --prepare litert")
 
-def prepare_litert():
-    "Make the converter's environment"
+def prepare_litert()->Path: # Its folder
+    "Make the converter's environment, if it is not there"
     home = litert_home()
-    if (home/'ready').exists(): return home
+    if litert_ready(): return home
     shutil.rmtree(home, ignore_errors=True)
     subprocess.run([sys.executable, '-m', 'venv', str(home)], check=True)
     subprocess.run([str(_python(home)), '-m', 'pip', 'install', '-q', *litert_packages], check=True)
-    (home/'ready').touch()
+    (home/'ready').write_text('\n'.join(litert_packages))
     return home
 
 # %% ../../nbs/80e_export.litert.ipynb #17875745
@@ -62,11 +67,11 @@ edge.convert().export(job['out'])
 if job['images']:
     from ai_edge_quantizer import quantizer, recipe
     from ai_edge_litert.interpreter import Interpreter
-    first = next(iter(job['programs']))
-    key = Interpreter(model_path=job['out']).get_signature_list()[first]['inputs'][0]
-    q = quantizer.Quantizer(job['out'], recipe.static_wi8_ai8())
+    entries = Interpreter(model_path=job['out']).get_signature_list()
     images = np.load(job['images'])
-    measured = q.calibrate({first: [{key: o[None].astype(np.float32)} for o in images]})
+    def fed(name): return [{entries[name]['inputs'][0]: o[None].astype(np.float32)} for o in images[name]]
+    q = quantizer.Quantizer(job['out'], recipe.static_wi8_ai8())
+    measured = q.calibrate({name: fed(name) for name in entries})
     q.quantize(measured).export_model(job['out'], overwrite=True)
 '''
 
@@ -74,7 +79,7 @@ if job['images']:
 def litert_convert(
     programs:dict, # Files of `torch.export.save` by the name of their entry
     out, # The file to write
-    images=None # A file of `np.save` with images (n,h,w,c) to measure 8 bits on, or None
+    images=None # A file of `np.savez` with images (n,h,w,c) to measure 8 bits on, by entry, or None
 ):
     "Convert programs in the converter's environment"
     job = dict(programs={k:str(v) for k,v in programs.items()}, out=str(out), images=images and str(images))
@@ -132,12 +137,13 @@ def entry(
 
 # %% ../../nbs/80e_export.litert.ipynb #b7aa4f31
 def _scaled(run, described):
-    "What a user of a file of 8 bits has to know besides: each number is (value - zero)*scale"
-    r = run.runners[entry(described['sizes'][0])]
-    of = {**r.get_input_details(), **r.get_output_details()}
-    of = {k:v['quantization'] for k,v in of.items() if np.issubdtype(v['dtype'], np.integer)}
-    whole = {k:[float(scale),int(zero)] for k,(scale,zero) in of.items() if scale}
-    return {**described, 'scale_and_zero':whole} if whole else described
+    "What a user of a file of 8 bits has to know besides, by entry: each number is (value - zero)*scale"
+    def whole(r):
+        of = {**r.get_input_details(), **r.get_output_details()}
+        pairs = {k:v['quantization'] for k,v in of.items() if np.issubdtype(v['dtype'], np.integer)}
+        return {k:[float(scale),int(zero)] for k,(scale,zero) in pairs.items() if scale}
+    of = {k:w for k,r in run.runners.items() if (w := whole(r))}
+    return {**described, 'scale_and_zero':of} if of else described
 
 # %% ../../nbs/80e_export.litert.ipynb #aa67e938
 def _saved(m, size, file):
@@ -147,6 +153,7 @@ def _saved(m, size, file):
     return file
 
 @patch
+@no_random()
 def to_litert(self:Learner,
     path='model.tflite', # The file to write; what a user of it has to know goes beside it, in model.tflite.json
     sizes=None, # Sizes that it has to take, ints or `(h, w)`; None is the size of the validation images alone
@@ -156,7 +163,7 @@ def to_litert(self:Learner,
     images=None, # Files, arrays or a loader to compare on; None takes the validation images
     n:int=200, # Images to compare on
     tol:float=1e-3, # Largest difference over the standard deviation of the outputs
-    lose:float=0.02 # With `int8`: largest loss of the task's score
+    lose:float=0.02 # With `int8`: largest loss of the task's score at any of the sizes
 )->Exported:
     "Write a LiteRT file of the model, run it on validation images and compare it with the Learner"
     litert_python()
@@ -165,13 +172,12 @@ def to_litert(self:Learner,
         d = Path(d)
         file = d/'model.tflite'
         programs = {entry(hw):_saved(job.m, hw, d/f'{entry(hw)}.pt2') for hw in job.sizes}
-        if int8: np.save(d/'images.npy', job.images)
-        litert_convert(programs, file, d/'images.npy' if int8 else None)
+        measured = d/'images.npz' if int8 else None
+        if int8: np.savez(measured, **{entry(hw):resized(job.images, hw) for hw in job.sizes})
+        litert_convert(programs, file, measured)
         run = LitertFile(file)
-        if int8: match = job.compare(file_answers(run, job.images))
-        else: match = check_file(job, run, tol)
-        after = job.score(run)
-        if int8: check_loss(job.before, after, lose, job.task)
+        if int8: match,after = check_int8(job, run, lose)
+        else: match,after = check_file(job, run, tol), job.score(run)
         ms = 1000*seconds_per_call(lambda: run(job.images[:1]))
         keep_file(file, job.path)
     about = json.dumps(_scaled(run, job.facts), indent=1)

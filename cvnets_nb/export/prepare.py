@@ -14,7 +14,7 @@ from fastai.data.transforms import IntToFloatTensor, Normalize, ToTensor
 from fastai.layers import ToTensorBase
 from fastai.learner import Learner
 from fastai.torch_core import get_model
-from fastai.vision.augment import RandomResizedCrop, Resize
+from fastai.vision.augment import AffineCoordTfm, RandomResizedCrop, Resize
 from fastai.torch_core import TensorImage
 from fastai.vision.core import BBoxLabeler, PILImage, PointScaler
 from ..core import *
@@ -25,8 +25,9 @@ from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
 
 # %% auto #0
-__all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'prep_of', 'plain_tensors', 'Deployed', 'norm_of',
-           'channels', 'deployed', 'facts', 'without_noops']
+__all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'second_resize', 'prep_of', 'plain_tensors', 'Largest',
+           'plain_maximum', 'rows_first', 'resize_matrices', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts',
+           'without_noops', 'with_logic']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 @dataclass(frozen=True)
@@ -134,19 +135,27 @@ def _left(t, o):
     return got.shape == o.shape and np.abs(got - o).max() <= 1e-4*o.max()
 
 def _in_validation(dl):
-    "The transforms of validation images, those of an item and of a batch"
-    def own(p): return [t for t in p.fs if getattr(t, 'split_idx', None) != 0]
+    "The transforms of validation images, those of an item and of a batch; fastai's affine one notes whose turn it was"
+    def own(p): return [t for t in p.fs if isinstance(t, AffineCoordTfm) or getattr(t, 'split_idx', None) != 0]
     return own(dl.after_item), own(dl.after_batch)
 
 # %% ../../nbs/80a_export.prepare.ipynb #f408c33a
+def second_resize(
+    dl # A loader of validation images
+)->AffineCoordTfm: # None without one
+    "The transform of a batch that resizes images again, as `aug_transforms(size=224)` does after `Resize(460)`"
+    return next((t for t in _in_validation(dl)[1] if isinstance(t, AffineCoordTfm) and size_of(t) is not None), None)
+
 def prep_of(
     learn # A `Learner`
 )->Prep:
-    "How validation images are brought to the model's size"
+    "How validation images are brought to the size that the file takes"
     dl = learn.dls.valid
     item,batch = _in_validation(dl)
     sized = [t for t in item if size_of(t) is not None]
-    unknown = [t for t in [*item, *batch] if not isinstance(t, (*_preps, *_plain)) and not leaves_images(t)]
+    again = second_resize(dl)
+    known = [t for t in [*item, *batch] if t is again or isinstance(t, (*_preps, *_plain))]
+    unknown = [t for t in [*item, *batch] if t not in known and not leaves_images(t)]
     if len(sized) > 1 or unknown:
         t = (unknown or sized)[0]
         raise ValueError(f"{type(t).__name__} changes validation images in a way that cannot be described beside the "
@@ -156,17 +165,58 @@ def prep_of(
     if not sized: raise ValueError("the validation images are not resized, so their size is not known; "
                                    "give prep=Prep((h, w)), with how you resize them")
     t = sized[0]
-    return next(f for cls,f in _preps.items() if isinstance(t, cls))(t, valid_size(dl))
+    return next(f for cls,f in _preps.items() if isinstance(t, cls))(t, size_of(t) if again else valid_size(dl))
 
 # %% ../../nbs/80a_export.prepare.ipynb #e401f9aa
 def plain_tensors(
     model:nn.Module # A copy; it is changed
 )->nn.Module: # The same
     "Without the layers by which fastai's `DynamicUnet` changes the type of a tensor: they cannot be traced"
-    for m in model.modules():
+    return _replaced(model, lambda o: isinstance(o, ToTensorBase), nn.Identity)
+
+def _replaced(model, which, by):
+    "The model with other layers in place of some"
+    for m in list(model.modules()):
         for name,child in m.named_children():
-            if isinstance(child, ToTensorBase): setattr(m, name, nn.Identity())
+            if which(child): setattr(m, name, by())
     return model
+
+class Largest(nn.Module):
+    "The largest value of each map"
+    def forward(self, x): return x.amax((2,3), keepdim=True)
+
+def plain_maximum(
+    model:nn.Module # A copy; it is changed
+)->nn.Module: # The same
+    "With a maximum for `nn.AdaptiveMaxPool2d(1)`, which the head of `vision_learner` has and LiteRT's converter lacks"
+    def whole(o): return isinstance(o, nn.AdaptiveMaxPool2d) and o.output_size in (1,(1,1)) and not o.return_indices
+    return _replaced(model, whole, Largest)
+
+def rows_first(
+    model:nn.Module # A copy; it is changed
+)->nn.Module: # The same
+    "With every weight laid out in memory as its shape says, whatever the model was trained with"
+    for t in [*model.parameters(), *model.buffers()]: t.data = t.data.contiguous()
+    return model
+
+# %% ../../nbs/80a_export.prepare.ipynb #a652b332
+def _axis(n, k, m, corners):
+    "From `n` pixels to `k` by averaging, and on to `m` by taking what lies between two"
+    x = nn.functional.interpolate(torch.eye(n)[None], k, mode='area')
+    return nn.functional.interpolate(x, m, mode='linear', align_corners=corners)[0].T
+
+def resize_matrices(
+    t:AffineCoordTfm, # From `second_resize`
+    size, # `(h, w)` of the images before it
+    to # `(h, w)` after it
+)->tuple: # Of tensors, (to[0], h) for the rows and (to[1], w) for the columns
+    "What a batch transform with a size does to validation images"
+    if t.mode != 'bilinear': raise ValueError(f"validation images are resized by mode={t.mode!r}, and only 'bilinear' "
+                                              "can go into a file; resize in item_tfms alone")
+    d = min(size[0]/to[1], size[1]/2)/2                # as fastai reckons it, from (b,h,w,2)
+    zoom = 1 if t.align_corners else max(to)/(max(to) - 1)
+    smaller = [math.floor(n*(1/d)) for n in size] if d > zoom else size
+    return tuple(_axis(n, k, m, bool(t.align_corners)) for n,k,m in zip(size, smaller, to))
 
 # %% ../../nbs/80a_export.prepare.ipynb #aa7c5733
 class Deployed(nn.Module):
@@ -177,20 +227,31 @@ class Deployed(nn.Module):
         std, # Its standard deviations
         task, # A `Task`, whose `answer` is returned
         form:str, # One of the task's `forms`
-        channels_last:bool=True # Are images (b,h,w,c), as they are decoded, or (b,c,h,w)?
+        channels_last:bool=True, # Are images (b,h,w,c), as they are decoded, or (b,c,h,w)?
+        resize:tuple=None # From `resize_matrices`; None leaves the size of images as it is
     ):
         super().__init__()
-        self.model = plain_tensors(deepcopy(model).cpu().eval().requires_grad_(False))
+        model = deepcopy(model).cpu().eval().requires_grad_(False)
+        self.model = rows_first(plain_maximum(plain_tensors(model)))
         self.register_buffer('image_mean', torch.as_tensor(mean, dtype=torch.float32).view(1,-1,1,1))
         self.register_buffer('image_std', torch.as_tensor(std, dtype=torch.float32).view(1,-1,1,1))
+        for name,o in zip(('rows','columns'), resize or (None,None)): self.register_buffer(name, o)
         self.task = task
         self.form = form
         self.channels_last = channels_last
     @property
     def names(self): return self.task.forms[self.form]
-    def forward(self, image): # (b,h,w,c) or (b,c,h,w), from 0 to 255
-        x = image.permute(0,3,1,2) if self.channels_last else image
-        out = self.task.answer(self.model((x.float() - self.image_mean)/self.image_std), self.form)
+    @property
+    def takes(self):
+        "`(h, w)` of the images, None where that is the model's own"
+        return None if self.rows is None else (self.rows.shape[1], self.columns.shape[1])
+    def numbers(self, image): # (b,h,w,c) or (b,c,h,w), from 0 to 255
+        "What the trained model gets"
+        x = (image.permute(0,3,1,2) if self.channels_last else image).float()
+        if self.rows is not None: x = torch.matmul(torch.matmul(self.rows, x), self.columns.T)
+        return (x - self.image_mean)/self.image_std
+    def forward(self, image):
+        out = self.task.answer(self.model(self.numbers(image)), self.form)
         return out[0] if len(out) == 1 else out
 
 # %% ../../nbs/80a_export.prepare.ipynb #a79faf1c
@@ -207,12 +268,20 @@ def norm_of(
         mean,std = (o.detach().cpu().as_subclass(Tensor).flatten() for o in (t.mean, t.std))
     return mean*scale, std*scale
 
+class _Found(Exception): "Ends a forward pass at its first convolution"
+
 def channels(
     model:nn.Module # Any model
 )->int:
-    "The channels of its images"
-    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return conv.in_channels if conv else 3
+    "The channels of its images: those of the first convolution that runs, which need not be the first that is defined"
+    m = deepcopy(model).cpu().eval()
+    convs = [o for o in m.modules() if isinstance(o, nn.Conv2d)]
+    def found(conv, inp): raise _Found(conv.in_channels)
+    for o in convs: o.register_forward_pre_hook(found)
+    try: m(torch.zeros(1, 3, 64, 64))
+    except _Found as e: return e.args[0]
+    except Exception: pass                    # what is before the convolution does not take this image
+    return convs[0].in_channels if convs else 3
 
 # %% ../../nbs/80a_export.prepare.ipynb #ae7a6f34
 def deployed(
@@ -224,7 +293,18 @@ def deployed(
     task = getattr(learn, 'task', None) or task_of(learn.dls)
     form = form or next(iter(task.forms))
     if form not in task.forms: raise ValueError(f"form must be one of {', '.join(task.forms)}, got {form!r}")
-    return Deployed(get_model(learn.model), *norm_of(learn), task, form, **kwargs)
+    return Deployed(get_model(learn.model), *norm_of(learn), task, form, resize=_resize_of(learn, task), **kwargs)
+
+def _resize_of(learn, task):
+    "The matrices of what resizes a batch of validation images, None without it"
+    dl = learn.dls.valid
+    t = second_resize(dl)
+    if t is None: return None
+    if task.name == 'segmentation': raise ValueError("aug_transforms(size=) resizes masks a second time, which a file "
+                                                     "cannot; resize in item_tfms alone, Resize(224), and leave size= out")
+    first = [size_of(o) for o in _in_validation(dl)[0] if size_of(o) is not None]
+    if not first: raise ValueError("aug_transforms(size=) resizes images whose size is not known; resize them in item_tfms too")
+    return resize_matrices(t, first[-1], valid_size(dl))
 
 def facts(
     learn, # A `Learner`
@@ -251,5 +331,19 @@ def without_noops(
         if node.target not in _nothing: continue
         node.replace_all_uses_with(node.args[0])
         program.graph.erase_node(node)
+    program.graph_module.recompile()
+    return program
+
+# %% ../../nbs/80a_export.prepare.ipynb #bcf7c37b
+_aten = torch.ops.aten
+_logic = {_aten.__and__.Tensor:_aten.logical_and.default, _aten.__or__.Tensor:_aten.logical_or.default}
+
+def with_logic(
+    program # Of `torch.export`
+):  # The same
+    "The program with logical operators for `&` and `|` of truth values"
+    for node in program.graph.nodes:
+        if node.target not in _logic: continue
+        if all(o.meta['val'].dtype == torch.bool for o in node.args): node.target = _logic[node.target]
     program.graph_module.recompile()
     return program

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from fastai.data.transforms import get_image_files
 from fastai.learner import mk_metric
-from fastai.torch_core import to_cpu, to_detach
+from fastai.torch_core import TensorMask, to_cpu, to_detach
 from fastcore.basics import noop
 from ..core import *
 from ..data.sized import valid_size
@@ -21,10 +21,10 @@ from .prepare import *
 from ..learner import not_taken
 
 # %% auto #0
-__all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'score',
-           'file_score', 'model_score', 'noise', 'alike', 'check_target', 'check_learner', 'Job', 'make_job',
+__all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'resized',
+           'score', 'file_score', 'model_score', 'noise', 'alike', 'check_target', 'check_learner', 'Job', 'make_job',
            'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'said', 'nms_limits',
-           'nms_facts', 'resized', 'check_file']
+           'nms_facts', 'check_file', 'check_int8']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
 def decoded_batches(
@@ -105,6 +105,21 @@ def file_answers(
     parts = [run(images[i:i+bs]) for i in range(0, len(images), bs)]
     return tuple(torch.cat([torch.as_tensor(np.asarray(o)) for o in outs]) for outs in zip(*parts))
 
+# %% ../../nbs/80b_export.proof.ipynb #5bdaa342
+def resized(
+    images:np.ndarray, # (n,h,w,c) uint8
+    size # `(h, w)`
+)->np.ndarray: # (n,*size,c) uint8
+    "Images at another size, for a comparison"
+    x = torch.from_numpy(images).permute(0,3,1,2).float()
+    x = nn.functional.interpolate(x, tuple(size), mode='bilinear')
+    return np.ascontiguousarray(x.round().to(torch.uint8).permute(0,2,3,1).numpy())
+
+def _sized(y, size):
+    "A mask at another size; other targets as they are"
+    if not isinstance(y, TensorMask): return y
+    return TensorMask(nn.functional.interpolate(y[:,None].float(), tuple(size), mode='nearest')[:,0].long())
+
 # %% ../../nbs/80b_export.proof.ipynb #93661125
 class _Seen(SimpleNamespace):
     "What a metric of fastai reads from a Learner, for one batch"
@@ -115,13 +130,15 @@ class _Seen(SimpleNamespace):
 def score(
     dl, # A loader with targets
     task, # A `Task`
-    predict # `predict(images)` -> what the task's model returns, for images (b,h,w,c) uint8
+    predict, # `predict(images)` -> what the task's model returns, for images (b,h,w,c) uint8
+    size=None # `(h, w)` that images and masks are brought to first; None leaves them as they are
 )->float:
     "The task's own metric on a loader, with anything in the model's place"
     metric = task.metrics()[0]
     metric = metric if hasattr(metric, 'accumulate') else mk_metric(metric)
     metric.reset()
     for images,yb in decoded_batches(dl):
+        if size: images,yb = resized(images, size), tuple(_sized(y, size) for y in yb)
         raw = predict(images)
         metric.accumulate(_Seen(pred=raw, yb=yb, xb=(torch.from_numpy(images).permute(0,3,1,2),)))
     return float(metric.value)
@@ -129,18 +146,21 @@ def score(
 def file_score(
     dl, # A loader with targets
     m, # A `Deployed`
-    run # `run(images)` -> arrays
+    run, # `run(images)` -> arrays
+    size=None # As in `score`
 )->float:
     "The task's metric of a file"
     def predict(images): return m.task.from_answer(file_answers(run, images), m.form)
-    return score(dl, m.task, predict)
+    return score(dl, m.task, predict, size)
 
 def model_score(
     dl, # A loader with targets
-    m # A `Deployed`
+    m, # A `Deployed`
+    size=None # As in `score`
 )->float:
     "The task's metric of the model, by the same way as that of a file"
-    return score(dl, m.task, lambda images: m.task.from_answer(model_answers(m, images), m.form))
+    def predict(images): return m.task.from_answer(model_answers(m, images), m.form)
+    return score(dl, m.task, predict, size)
 
 # %% ../../nbs/80b_export.proof.ipynb #89e673c6
 def noise(
@@ -198,7 +218,8 @@ def _check_prep(dl, prep, images):
 
 def _check_numbers(m, images, x):
     "Refuse transforms of a batch that are not the normalisation which goes into the file"
-    got = (torch.from_numpy(images).permute(0,3,1,2).float() - m.image_mean)/m.image_std
+    given = torch.from_numpy(images)
+    got = m.numbers(given if m.channels_last else given.permute(0,3,1,2))
     if got.shape != x.shape or (got - x).abs().max() > .05:
         raise ValueError("the batch transforms of validation images do more than scale and normalise them, "
                          "and the file would not; move it into the model, or before the images are made tensors")
@@ -251,6 +272,15 @@ class Job:
         "The score of a file"
         return None if self.dl is None else file_score(self.dl, self.m, run)
 
+# %% ../../nbs/80b_export.proof.ipynb #b6065a53
+def _check_channels(given, taken):
+    "Refuse images with other channels than the model's"
+    if given == taken: return
+    of = {1:'grey, of one channel', 3:'in colour, of 3 channels'}
+    grey = ("; a Normalize of 3 channels makes three of one, so give it statistics of one, and the model in_chans=1, "
+            "or open the images in colour, ImageBlock(PILImage)") if given == 1 else ''
+    raise ValueError(f"the images are {of.get(given, f'of {given} channels')}, and the model takes {taken} channels{grey}")
+
 # %% ../../nbs/80b_export.proof.ipynb #11d4ee1c
 def make_job(
     learn, # A trained `Learner`
@@ -266,11 +296,14 @@ def make_job(
     path = check_target(path)
     m = deployed(learn, form, **kwargs)
     if prep is None: prep = prep_of(learn)
-    base = prep.size if prep else valid_size(learn.dls.valid)
+    base = m.takes or (prep.size if prep else valid_size(learn.dls.valid))
     dl,labelled = _own_images(learn, images)
     x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, check_int('n', n))
+    _check_channels(x.shape[-1], m.image_mean.numel())
     sizes = list(dict.fromkeys([base, *map(as_size, [sizes] if isinstance(sizes, int) else sizes or [])]))
-    bad = not_taken(m.model, sizes)
+    if m.takes and len(sizes) > 1: raise ValueError("aug_transforms(size=) resizes a batch from one size, so the file takes "
+                                                    f"{base[0]}x{base[1]} alone; leave sizes out, or size= of aug_transforms")
+    bad = [] if m.takes else not_taken(m.model, sizes)
     if bad and base not in bad:
         raise ValueError(f"this {type(m.model).__name__} does not take images of {bad[0][0]}x{bad[0][1]}; leave this size out")
     own = dict(dl=dl, before=model_score(dl, m)) if labelled else {}
@@ -337,14 +370,16 @@ def check_loss(
     before:float, # The model's score, None without targets
     after:float, # The file's
     lose:float, # Largest loss allowed
-    task # Of the data
+    task, # Of the data
+    where='' # The size at which it was measured, as part of the sentence
 ):
     "Refuse a file that lost too much of the task's score"
     if before is None: return
     lost = (after - before)/max(abs(before), 1e-9) if task.score == 'mae' else before - after
     if lost <= lose: return
-    raise ValueError(f"the file's {task.score} is {after:.4g} and the model's {before:.4g}: {lost:.4g} is lost "
-                     f"and {lose:.4g} allowed; the file is not kept. Leave the 8 bits out, or allow more with lose=")
+    part = 'this size or the 8 bits' if where else 'the 8 bits'
+    raise ValueError(f"the file's {task.score} is {after:.4g} and the model's {before:.4g}: {lost:.4g} is lost{where} "
+                     f"and {lose:.4g} allowed; the file is not kept. Leave {part} out, or allow more with lose=")
 
 def keep_file(
     made:Path, # The file or folder, in a temporary place
@@ -388,15 +423,6 @@ def nms_facts(
     return dict(outputs=['images','labels','scores','boxes'], suppression={**_limits(f), **limits})
 
 # %% ../../nbs/80b_export.proof.ipynb #c70c39ff
-def resized(
-    images:np.ndarray, # (n,h,w,c) uint8
-    size # `(h, w)`
-)->np.ndarray: # (n,*size,c) uint8
-    "Images at another size, for a comparison"
-    x = torch.from_numpy(images).permute(0,3,1,2).float()
-    x = nn.functional.interpolate(x, tuple(size), mode='bilinear')
-    return np.ascontiguousarray(x.round().to(torch.uint8).permute(0,2,3,1).numpy())
-
 def check_file(
     job:Job, # What the conversion started with
     run, # `run(images)` -> arrays
@@ -408,7 +434,27 @@ def check_file(
     if not match.largest <= tol: check_match(match, tol, where())
     for h,w in job.sizes[1:]:
         x = resized(job.images[:4], (h,w))
-        try: got = file_answers(run, x)
-        except Exception as e: raise ValueError(f"the file does not take images of {h}x{w}: {str(e)[:300]}") from e
-        check_match(job.compare(got, model_answers(job.m, x)), tol, f", at {h}x{w}")
+        check_match(job.compare(_taken(run, x), model_answers(job.m, x)), tol, f", at {h}x{w}")
     return match
+
+def _taken(run, images):
+    "The answers of a file at another size, which it may not take"
+    h,w = images.shape[1:3]
+    try: return file_answers(run, images)
+    except Exception as e: raise ValueError(f"the file does not take images of {h}x{w}: {str(e)[:300]}") from e
+
+def check_int8(
+    job:Job, # What the conversion started with
+    run, # `run(images)` -> arrays
+    lose:float # Largest loss of the task's score
+)->tuple: # The `Match` and the score, None without targets, at the size of the validation images
+    "Measure what the 8 bits of a file cost at each of its sizes, and refuse it where that is too much"
+    match = job.compare(file_answers(run, job.images))
+    after = job.score(run)
+    check_loss(job.before, after, lose, job.task)
+    for h,w in job.sizes[1:]:
+        _taken(run, resized(job.images[:4], (h,w)))
+        if job.dl is None: continue
+        own,got = model_score(job.dl, job.m, (h,w)), file_score(job.dl, job.m, run, (h,w))
+        check_loss(own, got, lose, job.task, f" at {h}x{w}")
+    return match, after
