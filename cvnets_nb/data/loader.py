@@ -73,6 +73,7 @@ class PlanDL(TfmdDL):
         world:int=1, # Number of processes that share each step
         drop_last:bool=False, # Leave out steps that are not full
         replace:bool=False, # Take another sample where one cannot be read, and count it, in place of an error?
+        coarse:float=0., # Decode training JPEGs no finer than this many times the pixels needed; 0 decodes them in full
         **kwargs
     ):
         kwargs = _check_kwargs(kwargs)
@@ -83,6 +84,9 @@ class PlanDL(TfmdDL):
         self.rank = rank
         self.world = world
         self.replace = replace
+        self.coarse = coarse
+        if coarse and not coarse >= 1: raise ValueError(
+            f"coarse must be 0 or at least 1, so many times the pixels needed (1.5 is safe), got {coarse!r}")
         self.set_seed(seed)
         self._at_start(len(dataset))
         for nm in ('after_item','after_batch'): kwargs[nm] = Pipeline(kwargs.get(nm))
@@ -167,7 +171,7 @@ def make_batch(self:PlanDL,
 ): # A batch, before the transforms of `after_batch`
     "Read and collate one step"
     self.sized.set((h,w))
-    reader = array_reader(self)
+    reader = array_reader(self, self.coarse)
     if reader is None: return self.do_batch([self._read(int(i), self.do_item) for i in ids])
     return reader.batch([self._read(int(i), reader.item) for i in ids])
 
@@ -345,7 +349,7 @@ def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     if not issubclass(cls, PlanDL): return TfmdDL.new(self, dataset, cls, **kwargs)
     bs = kwargs.pop('bs', None) or kwargs.pop('batch_size', None)
     own = dict(sampler=self.sampler, seed=self.seed, rank=self.rank, world=self.world)
-    if dataset is None: own.update(n=self.n, subset=self.subset, replace=self.replace)
+    if dataset is None: own.update(n=self.n, subset=self.subset, replace=self.replace, coarse=self.coarse)
     kw = {**own, **kwargs}
     if bs: kw['sampler'] = kw['sampler'].with_bs(bs)
     res = TfmdDL.new(self, dataset, cls, **kw)
@@ -434,7 +438,8 @@ def with_plan(self:DataLoaders,
     sampler, # `SScFBS`, `MScFBS`, `MScVBS` or `Growing`
     valid_sampler=None, # Sampler of validation; None keeps the size and batch size it has
     seed:int=None, # Seed of the plans; None draws one from the training loader's own generator
-    replace:bool=False # Take another training sample where one cannot be read, and count it? Validation: an error
+    replace:bool=False, # Take another training sample where one cannot be read, and count it? Validation: an error
+    coarse:float=0. # Decode training JPEGs no finer than this many times the pixels needed, e.g. 1.5; 0 in full
 )->DataLoaders: # New `DataLoaders`; this one is left as it was
     "These `DataLoaders` with a training loader that follows `sampler` and covers every id"
     L(self.loaders).map(_plain)
@@ -442,7 +447,7 @@ def with_plan(self:DataLoaders,
     for i,(dl,tf) in enumerate(zip(self.loaders, _own_tfms(self.loaders))):
         sz = find_sized(tf['after_item'], tf['after_batch'], split_idx=_split(dl.dataset)).base
         kw = dict(sampler=valid_sampler or SScFBS(sz, dl.bs), shuffle=False)
-        if i==0: kw = dict(sampler=sampler, shuffle=True, seed=seed, replace=replace)
+        if i==0: kw = dict(sampler=sampler, shuffle=True, seed=seed, replace=replace, coarse=coarse)
         loaders.append(TfmdDL.new(dl, cls=PlanDL, drop_last=False, n=dl.n, **kw, **tf))
     res = copy(self)
     res.loaders = loaders

@@ -23,15 +23,19 @@ class PathList:
     ):
         texts = [os.fsencode(o) for o in items]
         self.cls = type(items[0]) if len(items) else str
-        self.ends = torch.tensor([len(t) for t in texts], dtype=torch.int64).cumsum(0).share_memory_()
-        self.text = torch.frombuffer(bytearray(b''.join(texts) or b' '), dtype=torch.uint8).share_memory_()
-    def __len__(self): return len(self.ends)
+        ends = torch.tensor([0, *map(len, texts)], dtype=torch.int64).cumsum(0).share_memory_()
+        text = torch.frombuffer(bytearray(b''.join(texts) or b' '), dtype=torch.uint8).share_memory_()
+        self.__setstate__((self.cls, ends, text))
+    def __getstate__(self): return self.cls, *self.shared
+    def __setstate__(self, state):
+        self.cls,*self.shared = state
+        self.ends,self.text = (t.numpy() for t in self.shared)           # the same memory
+    def __len__(self): return len(self.ends)-1
     @property
     def iloc(self): return self              # so that fastcore's `L` keeps it as it is, as it does with a table
     def __getitem__(self, i):
         i = range(len(self))[i]
-        a = int(self.ends[i-1]) if i else 0
-        return self.cls(os.fsdecode(self.text[a:int(self.ends[i])].numpy().tobytes()))
+        return self.cls(os.fsdecode(self.text[self.ends[i]:self.ends[i+1]].tobytes()))
 
 # %% ../../nbs/22c_data.workers.ipynb #6290957d
 _many = 4096       # paths below which a list of them is no burden
