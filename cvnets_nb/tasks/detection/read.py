@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from fastai.data.transforms import get_image_files
 from ...data.folder import train_names, valid_names
 from ...data.image import exif_turn
 
 # %% auto #0
-__all__ = ['BoxItem', 'BoxSet', 'shown_box', 'shown_size', 'read_coco', 'read_voc', 'read_yolo', 'box_formats', 'read_boxes',
-           'box_fault', 'check_boxes', 'right_items']
+__all__ = ['tiff_sides', 'BoxItem', 'BoxSet', 'shown_box', 'shown_size', 'read_coco', 'read_voc', 'read_yolo', 'box_formats',
+           'read_boxes', 'box_fault', 'check_boxes', 'right_items']
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #71084c00
 @dataclass(frozen=True)
@@ -61,13 +61,19 @@ def shown_box(
     if turn in (3,4,6,7): y1,y2 = h-y2,h-y1
     return (y1,x1,y2,x2) if turn > 4 else (x1,y1,x2,y2)
 
+tiff_sides = TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH
+
 def shown_size(
     file # An image file; its first bytes are read
 )->tuple: # `(w, h)` in pixels; the orientation, as `exif_turn` gives it
     "The size of an image as it is shown, and how it is turned for that"
-    with Image.open(file) as im:
-        turn = exif_turn(im)
-        return (im.size[::-1] if turn > 4 else im.size), turn
+    try:
+        with Image.open(file) as im:
+            turn = exif_turn(im)
+            tags = getattr(im, 'tag_v2', None)           # of TIFF, where Pillow's own size is of the turned image
+            size = tuple(tags[k] for k in tiff_sides) if tags else im.size
+    except Exception as e: raise OSError(f"cannot read the image {file}: {e}") from e      # Pillow's errors are of every kind
+    return (size[::-1] if turn > 4 else size), turn
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #f3564849
 def _declared(sides):
