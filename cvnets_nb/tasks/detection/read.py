@@ -483,6 +483,7 @@ def _split_of(file, names):
 def _read_cocos(path, images):
     "The splits of one or more JSON files"
     files = _coco_files(path)
+    files = [f for f in files if not f.name.startswith(('captions','person_keypoints'))] or files
     train = files if len(files) == 1 else [f for f in files if _split_of(f, train_names)]
     valid = [] if len(files) == 1 else [f for f in files if _split_of(f, valid_names)]
     if len(train) != 1 or len(valid) > 1 or len(files) > 1 and not valid:
