@@ -164,7 +164,7 @@ def _image_folders(file):
 def _coco_names(d, file):
     "The names of the classes by their numbers"
     names = {c['id']:c.get('name') for c in d['categories']}
-    used = {a.get('category_id') for a in d['annotations'] if isinstance(a, dict)}
+    used = {_field(a, 'category_id', f'{file}: annotations[{i}]') for i,a in enumerate(d['annotations'])}
     first = {}
     for k in sorted(names, key=lambda k: k not in used): first.setdefault(str(names[k]), k)
     names = {k:v for k,v in names.items() if k in used or first[str(v)] == k}    # no class above, which has no box
@@ -174,7 +174,7 @@ def _coco_boxes(d, names, file):
     "The boxes and names of each image, by the image's number"
     found = {o['id']:[] for o in d['images']}
     for i,a in enumerate(d['annotations']):
-        which = f"{file}: annotations[{i}]" if not isinstance(a, dict) or a.get('id') is None else f"{file}: annotation {a['id']}"
+        which = f"{file}: annotations[{i}]" if a.get('id') is None else f"{file}: annotation {a['id']}"
         category,image = [_field(a, k, which) for k in ('category_id','image_id')]
         if a.get('iscrowd') or a.get('ignore'): continue
         if category not in names: raise ValueError(f"{which} is of category {category}, which has no name")
@@ -530,6 +530,7 @@ def read_boxes(
 )->BoxSet:
     "The boxes of a folder in any of the three formats"
     path = Path(path)
+    if not path.is_dir(): raise ValueError(f"{path} is no folder; give the folder that holds the annotations")
     found = box_formats(path)
     if not found:
         raise ValueError(f"{path} has no annotations: neither a COCO JSON, nor Pascal VOC's XML files, nor YOLO's text files")
