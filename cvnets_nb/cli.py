@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'weights', 'index_or_name', 'folder', 'settings', 'Parser',
            'make_parser', 'read_args', 'read_run', 'write_run', 'is_finished', 'check_writable', 'free_space',
-           'is_write_error', 'open_run', 'run_task', 'run_data', 'run_learner', 'data_facts', 'check_data', 'data_line',
-           'train_run', 'save_run', 'cvnets_train']
+           'is_write_error', 'open_run', 'run_task', 'run_data', 'run_learner', 'fingerprint', 'data_facts',
+           'check_data', 'data_line', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
-import argparse, difflib, errno, json, os, platform, re, shlex, shutil, sys, tempfile, warnings
+import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, warnings
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -125,7 +125,8 @@ def make_parser()->Parser:
     def add(name, text, **kw): p.add_argument('--'+name, help=text + _default_text(name), **kw)
     def flag(name, text): add(name, text, action='store_true')
     add('data', "folder with a folder of images for each class, or with train/ and valid/ (or Training/ and Testing/, "
-        "...) of such; or with images/, labels/ and codes.txt; or with images and labels.csv", type=folder,
+        "...) of such; or with images/, labels/ and codes.txt; or with images and labels.csv; or with images and boxes as "
+        "COCO JSON, Pascal VOC XML or YOLO text", type=folder,
         metavar='PATH')
     add('task', "what the targets are, one of list_tasks(); read from the layout of --data by default", metavar='NAME')
     flag('binary', "masks are black and white, for two classes")
@@ -134,10 +135,11 @@ def make_parser()->Parser:
     add('train', "folder in --data to train on, where it has no usual name; '.' means that the class folders are in "
         "--data itself", metavar='NAME')
     add('valid', "folder in --data to validate on", metavar='NAME')
-    flag('skip', "leave out images that cannot be read and list them, instead of stopping")
+    flag('skip', "leave out images that cannot be read, and boxes that cannot be right, and list them, instead of stopping")
     add('cache', "read training images from small copies, which are made first and kept for the next run: in --data, or "
         "in a folder of your own", type=folder, nargs='?', const=True, metavar='FOLDER')
-    add('arch', "architecture, one of list_models(), or timm/NAME", metavar='NAME')
+    add('arch', "architecture, one of list_models(), or timm/NAME; for boxes a backbone, which gets the head FCOS, or "
+        "ssd_NAME or fcos_NAME, which choose it", metavar='NAME')
     add('pretrained', "start from published weights, those of a source, e.g. cvnets, or of a file; all layers are "
         "trained", nargs='?', const=True, metavar='WEIGHTS')
     add('sampler', f"{', '.join(samplers)}; the last two also with +growing, small sizes first", metavar='NAME')
@@ -402,13 +404,27 @@ def _instead(a, e):
     warn(f"{e}; --sampler ssc_fbs is used")
     return e.instead
 
+# %% ../nbs/82_cli.ipynb #1669122f
+def fingerprint(
+    dls # From `run_data`
+)->str: # Of 16 characters
+    "A hash of the files of both splits, with their boxes, or with their labels where a table has them"
+    from cvnets_nb.tasks.core import target_tfms
+    h = hashlib.sha256()
+    tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), dict)]
+    for ds in (dls.train_ds,dls.valid_ds):
+        files = [o for o in ds.items if isinstance(o, (str,Path)) or hasattr(o, 'file')]       # not what is in memory
+        h.update(repr([(str(o), o, *[t.get(os.path.abspath(str(o))) for t in tables]) for o in files]).encode('utf-8', 'surrogateescape'))
+    return h.hexdigest()[:16]
+
 # %% ../nbs/82_cli.ipynb #e931f81c
 def data_facts(
     learn # From `run_learner`
 )->dict: # Plain values
     "What must be the same about the data when a run is resumed"
     classes = getattr(learn.dls, 'vocab', None) or range(learn.task.n_out)
-    return dict(train=learn.dls.train.n, valid=learn.dls.valid.n, classes=[str(o) for o in classes if o != '#na#'])
+    return dict(train=learn.dls.train.n, valid=learn.dls.valid.n, classes=[str(o) for o in classes if o != '#na#'],
+                hash=fingerprint(learn.dls))
 
 def check_data(
     learn, # From `run_learner`
@@ -418,7 +434,10 @@ def check_data(
     "Refuse to resume with other data"
     was = run['data']
     now = data_facts(learn)
-    if was == now: return
+    odd = [k for k in was if was[k] != now.get(k)]
+    if not odd: return
+    if odd == ['hash']: raise ValueError(f"the files, their split, labels or boxes changed since this run began; "
+                                         f"{out} cannot be resumed, start a new run with another --out")
     def counts(o): return f"{o['train']} images to train on, {o['valid']} to validate, {len(o['classes'])} classes"
     raise ValueError(f"the data changed since this run began: {counts(was)}, then {counts(now)}; "
                      f"{out} cannot be resumed, start a new run with another --out")
@@ -565,3 +584,7 @@ def _trained(p, learn, a, out, run):
             why = _why_ended(e, out)
             if why is None: raise
             p.exit(1, f"\n{p.prog}: error: {why}, then {_how_to_go_on(p, out)}\n")
+
+# %% ../nbs/82_cli.ipynb #7e2b4287
+#| eval: false
+if __name__ == '__main__': cvnets_train()

@@ -104,6 +104,15 @@ def _refuse_splits(path, found):
         f"as splits do and classes do not: say which is which, train={alike[0].name!r}, valid={alike[-1].name!r}; "
         "if they are the classes, say train='.'")
 
+# %% ../../nbs/24_data.folder.ipynb #f6825f66
+def _refuse_flat(path, found):
+    "Folders that are all named as splits are not classes"
+    flat = [o for o in found if _holds_image(o)]
+    if len(flat) < 2 or any(_as_split(o) == 1 for o in flat): return
+    raise ValueError(
+        f"{_names(flat[:3])} in {path} are named as splits, and there is no folder for each class in them; "
+        "boxes need annotations that box_dls reads; if these folders are the classes, say train='.'")
+
 # %% ../../nbs/24_data.folder.ipynb #e0db22c0
 def _given_splits(path, train, valid):
     "The folders that the user named"
@@ -127,7 +136,9 @@ def _usual_splits(path):
     other = [o for k,o in deep.items() if k not in train_names + valid_names]
     unclear = other and valid is None
     if train is None or unclear: _refuse_splits(path, found)
-    if train is None: return Splits(path)
+    if train is None:
+        _refuse_flat(path, found)
+        return Splits(path)
     if unclear: raise ValueError(
         f"{train.name}/ in {path} looks like a split, and no name tells what {other[0].name}/ is: say "
         f"train={train.name!r}, with valid= if that is to validate; if they are classes, say train='.'")

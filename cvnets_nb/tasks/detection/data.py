@@ -21,7 +21,7 @@ from fastai.vision.data import clip_remove_empty
 from ...core import *
 from ...data.augment import PILAugment
 from ...data.digits import split_by_class
-from ...data.image import OpenImage
+from ...data.image import OpenImage, check_images
 from .read import *
 
 # %% auto #0
@@ -218,18 +218,36 @@ def items_dls(
 # %% ../../../nbs/48f_tasks.detection.data.ipynb #f2559125
 def _right(found, skip):
     "The collection without what cannot be right; refuses it unless `skip`"
-    items = found.train + (found.valid or [])
-    faults = check_boxes(items, found.names)
+    n = len(found.train + (found.valid or []))
+    bad = check_images([o.file for o in found.train + (found.valid or [])])
+    gone = {f for f,_ in bad}
+    def readable(items): return items and [o for o in items if o.file not in gone]
+    found = found._replace(train=readable(found.train), valid=readable(found.valid))
+    faults = [(f, f'it cannot be read ({why})') for f,why in bad]
+    faults += check_boxes(found.train + (found.valid or []), found.names)
     if not faults: return found
     named = '; '.join(f'{f}: {why}' for f,why in faults[:5])
     more = '; ...' if len(faults) > 5 else ''
-    said = f"{len(faults)} of {len(items)} images have annotations that cannot be right: {named}{more}"
+    said = f"{len(faults)} of {n} images or their annotations cannot be right: {named}{more}"
     if not skip: raise ValueError(f"{said}. Mend them, or leave them out, skip=True")
-    if len(faults) > max(1, len(items)/10): raise ValueError(f"{said}. That is too many to leave out; mend how they are written")
+    if len(faults) > max(1, n/10): raise ValueError(f"{said}. That is too many to leave out; mend how they are written")
     warn(f"{said}; they are left out")
     valid = found.valid and right_items(found.valid, found.names)
     return found._replace(train=right_items(found.train, found.names), valid=valid)
 
+def _usable(found, verify, skip):
+    "The collection, or an error where nothing could be learned or measured with it"
+    check_splits(found)
+    if verify: found = _right(found, skip)
+    items = found.train + (found.valid or [])
+    fault = next((o for o in items if o.fault), None)
+    if fault: raise ValueError(f"{fault}: {fault.fault}")
+    if not any(o.boxes for o in found.train): raise ValueError(f"no image to train on has a box; {found}")
+    if found.valid == []: raise ValueError(f"there is no image to validate on; {found}; give some, or take the empty split away")
+    if len(items) < 2: raise ValueError(f"one image cannot be split into training and validation; {found}")
+    return found
+
+# %% ../../../nbs/48f_tasks.detection.data.ipynb #d7a84857
 def box_dls(
     path, # A folder with annotations as COCO JSON, Pascal VOC XML or YOLO text, or a `BoxSet`
     size=320, # Of the images, an int or `(h, w)`
@@ -237,17 +255,16 @@ def box_dls(
     images=None, # Folder of the images, for COCO's JSON; None tries the usual places beside it
     valid_pct:float=0.2, # Share of the images held out, where the folder has no split of its own
     seed:int=42, # Of that split
-    verify:bool=True, # Check all boxes first?
-    skip:bool=False, # Leave out boxes that cannot be right, with a warning, in place of an error?
+    verify:bool=True, # Check all images and boxes first?
+    skip:bool=False, # Leave out what cannot be right, with a warning, in place of an error?
     item_tfms=None, # Replaces `BoxCrop`
     batch_tfms=None, # After the batch is made
     **kwargs # Of `DataBlock.dataloaders`
 )->DataLoaders:
     "`DataLoaders` of a folder of images with boxes, checked first"
     found = path if isinstance(path, BoxSet) else read_boxes(path, images)
-    if verify: found = _right(found, skip)
+    found = _usable(found, verify, skip)
     items = found.train + (found.valid or [])
-    if not any(o.boxes for o in found.train): raise ValueError(f"no image to train on has a box; {found}")
     if found.valid is not None: valid = range(len(found.train), len(items))
     else: valid = split_by_class([0]*len(items), valid_pct, seed)[1]
     if not isinstance(path, BoxSet): kwargs.setdefault('path', path)

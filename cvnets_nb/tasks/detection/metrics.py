@@ -78,7 +78,7 @@ class BoxMetric(Metric):
     def reset(self):
         if self.of is not None: return
         self.all = new_map()
-        self._values = None
+        self._values = dict.fromkeys(self.names.values(), -1.)                 # as torchmetrics says that there is nothing
     def accumulate(self, learn):
         if self.of is not None or hasattr(learn, 'gather_preds'): return         # `get_preds` needs no metrics
         size = learn.xb[0].shape[-2:]
@@ -97,11 +97,11 @@ class BoxMetric(Metric):
     def values(self):
         "All of torchmetrics' numbers"
         if self.of is not None: return self.of.values
-        if self._values is None:
-            numbers = self.all.compute().items()
-            self._values = {k:float(v) for k,v in numbers if v.numel() == 1}
+        if self._values is None: self._values = {k:float(v) for k,v in self.all.compute().items() if v.numel() == 1}
         return self._values
     @property
-    def value(self): return max(0., self.values[self.names[self.what]])         # -1 for a set without a box
+    def value(self):
+        v = self.values[self.names[self.what]]
+        return v if v >= 0 else float('nan')                                   # a set without a box
     @property
     def name(self): return self.what

@@ -4,21 +4,21 @@
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #85940ead
 from __future__ import annotations
-import json
+import json, math, os, re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from PIL import Image
-from fastai.data.transforms import get_image_files
+from PIL import Image, TiffImagePlugin
+from fastai.data.transforms import get_image_files, image_extensions
 from ...data.folder import train_names, valid_names
 from ...data.image import exif_turn
 
 # %% auto #0
-__all__ = ['BoxItem', 'BoxSet', 'shown_box', 'shown_size', 'read_coco', 'read_voc', 'read_yolo', 'box_formats', 'read_boxes',
-           'box_fault', 'check_boxes', 'right_items']
+__all__ = ['BoxItem', 'BoxSet', 'shown_box', 'shown_size', 'read_coco', 'read_voc', 'read_yolo', 'box_formats', 'check_splits',
+           'read_boxes', 'box_fault', 'check_boxes', 'right_items']
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #71084c00
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class BoxItem:
     boxes:tuple=() # Of `(x1, y1, x2, y2)` in pixels of the image as it is shown, turned as its EXIF entry says
     labels:tuple=() # Names of the classes, one for each box
     fault:str=None # Why a reader could not tell where the boxes lie in the image, for `check_boxes`
+    def __str__(self): return str(self.file)
 
 class BoxSet(NamedTuple):
     "The items of a collection"
@@ -48,6 +49,35 @@ def _item(file, found):
     "The item of an image, from pairs of a box and its class"
     return BoxItem(file, tuple(box for box,_ in found), tuple(name for _,name in found))
 
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #3ab4cc6b
+def _text(file):
+    "The text of a file in UTF-8, with a mark at its start or without"
+    try: return Path(file).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{file} is not text in UTF-8 ({e.reason} at byte {e.start}); save it as UTF-8") from e
+
+def _class_names(names, file):
+    "The names of classes as texts"
+    odd = [n for n in names if isinstance(n, bool) or not isinstance(n, (str,int)) or str(n).strip().lower() in ('','#na#','null','~')]
+    if odd: raise ValueError(f"{file}: names must be a list with a name for each class, and {odd[0]!r} is none")
+    names = [str(n) for n in names]
+    twice = [n for n,k in Counter(names).items() if k > 1]
+    if twice: raise ValueError(f"{file}: two classes are named {twice[0]!r}; give each a name of its own")
+    return names
+
+def _corners(values, which):
+    "Four finite numbers"
+    right = isinstance(values, (list,tuple)) and len(values) == 4 and all(
+        isinstance(v, (int,float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    if not right: raise ValueError(f"{which} has the box {values!r}, and a box is four numbers")
+    return tuple(values)
+
+def _field(o, key, which):
+    "An entry of a JSON object, a number or a text"
+    v = o.get(key) if isinstance(o, dict) else None
+    if not isinstance(v, (str,int,float)): raise ValueError(f"{which} has the {key} {v!r}, and a number or a text has to be there")
+    return v
+
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #59da7779
 def shown_box(
     box, # `(x1, y1, x2, y2)` in pixels of an image as it is stored
@@ -61,19 +91,25 @@ def shown_box(
     if turn in (3,4,6,7): y1,y2 = h-y2,h-y1
     return (y1,x1,y2,x2) if turn > 4 else (x1,y1,x2,y2)
 
+_tiff_sides = TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH
+
 def shown_size(
     file # An image file; its first bytes are read
 )->tuple: # `(w, h)` in pixels; the orientation, as `exif_turn` gives it
     "The size of an image as it is shown, and how it is turned for that"
-    with Image.open(file) as im:
-        turn = exif_turn(im)
-        return (im.size[::-1] if turn > 4 else im.size), turn
+    try:
+        with Image.open(file) as im:
+            turn = exif_turn(im)
+            tags = getattr(im, 'tag_v2', None)           # of TIFF, where Pillow's own size is of the turned image
+            size = tuple(tags[k] for k in _tiff_sides) if tags else im.size
+    except Exception as e: raise OSError(f"cannot read the image {file}: {e}") from e      # Pillow's errors are of every kind
+    return (size[::-1] if turn > 4 else size), turn
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #f3564849
 def _declared(sides):
     "The size `(w, h)` that an annotation declares; None where it does not (some tools write zeros)"
     try: size = tuple(int(float(v)) for v in sides)
-    except (TypeError,ValueError): return None
+    except (TypeError,ValueError,OverflowError): return None
     return size if min(size) > 0 else None
 
 def _as_shown(item, declared):
@@ -94,17 +130,23 @@ def _as_shown(item, declared):
                    "whether its boxes are of the turned image or of the stored one; save the image the way the boxes "
                    "are, without the entry (for the turned one: PIL.ImageOps.exif_transpose)")
 
-def _all_as_shown(items, sizes, n_threads=16):
-    "Items whose boxes are in the images as they are shown, by the sizes that their annotations declare"
-    with ThreadPoolExecutor(n_threads) as ex: return list(ex.map(_as_shown, items, sizes))
+def _or_fault(read, image, *args):
+    "The item that `read` makes, or one that says why it could not"
+    try: return read(image, *args)
+    except (OSError,ValueError) as e: return BoxItem(image, fault=str(e))
+
+def _read_all(read, images, *args, n_threads=16):
+    "An item for each image; what is wrong with one of them is its fault"
+    with ThreadPoolExecutor(n_threads) as ex: return list(ex.map(lambda *o: _or_fault(read, *o), images, *args))
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #779be34b
 def _only_once(rows, kind, key, file):
     "Refuse two images or classes that say they are the same"
     seen = set()
-    for o in rows:
-        if o[key] in seen: raise ValueError(f"{file}: two {kind} have the {key} {o[key]!r}; each needs its own")
-        seen.add(o[key])
+    for i,o in enumerate(rows):
+        v = _field(o, key, f"{file}: {kind}[{i}]")
+        if v in seen: raise ValueError(f"{file}: two {kind} have the {key} {v!r}; each needs its own")
+        seen.add(v)
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #9f254651
 def _image_file(name, folders):
@@ -119,20 +161,38 @@ def _image_folders(file):
     split = file.stem.split('_')[-1]
     return [root, root/'images', root/file.stem, root.parent, root.parent/'images', root.parent/split]
 
+def _coco_names(d, file):
+    "The names of the classes by their numbers"
+    names = {c['id']:c.get('name') for c in d['categories']}
+    used = {_field(a, 'category_id', f'{file}: annotations[{i}]') for i,a in enumerate(d['annotations'])}
+    first = {}
+    for k in sorted(names, key=lambda k: k not in used): first.setdefault(str(names[k]), k)
+    names = {k:v for k,v in names.items() if k in used or first[str(v)] == k}    # no class above, which has no box
+    return dict(zip(names, _class_names(names.values(), file)))
+
 def _coco_boxes(d, names, file):
     "The boxes and names of each image, by the image's number"
     found = {o['id']:[] for o in d['images']}
-    for a in d['annotations']:
+    for i,a in enumerate(d['annotations']):
+        which = f"{file}: annotations[{i}]" if a.get('id') is None else f"{file}: annotation {a['id']}"
+        category,image = [_field(a, k, which) for k in ('category_id','image_id')]
         if a.get('iscrowd') or a.get('ignore'): continue
-        category = a['category_id']
-        image = a['image_id']
-        which = f"{file}: annotation {a.get('id')}"
         if category not in names: raise ValueError(f"{which} is of category {category}, which has no name")
         if image not in found: raise ValueError(f"{which} is of image {image}, which is not in the file")
-        if len(a.get('bbox') or ()) != 4: raise ValueError(f"{which} has no box of four numbers")
-        x,y,w,h = a['bbox']
+        x,y,w,h = _corners(a.get('bbox'), which)
         found[image].append(((x, y, x+w, y+h), names[category]))
     return found
+
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #cb74923d
+def _json(file):
+    "What a JSON file of COCO's format holds"
+    try: d = json.loads(_text(file))
+    except (json.JSONDecodeError,RecursionError) as e: raise ValueError(f"{file} is not valid JSON: {e}") from e
+    for k in ('images','annotations','categories'):
+        if not isinstance(d, dict) or not isinstance(d.get(k), list):
+            raise ValueError(f"{file} has no list {k!r}, so it is not of COCO's form")
+    for k,name in (('images','id'), ('images','file_name'), ('categories','id')): _only_once(d[k], k, name, file)
+    return d
 
 def read_coco(
     file, # Path of a JSON file
@@ -140,40 +200,46 @@ def read_coco(
 )->tuple: # A list of `BoxItem`, and the names of the classes
     "The boxes of a JSON file in COCO's format"
     file = Path(file)
-    d = json.loads(file.read_text(encoding='utf-8-sig'))
-    for k in ('images','annotations','categories'):
-        if not isinstance(d.get(k), list): raise ValueError(f"{file} has no list {k!r}, so it is not of COCO's form")
-    for k,name in (('images','id'), ('images','file_name'), ('categories','id')): _only_once(d[k], k, name, file)
+    d = _json(file)
     folders = [Path(images)] if images else _image_folders(file)
-    names = {c['id']:c['name'] for c in d['categories']}
+    names = _coco_names(d, file)
     found = _coco_boxes(d, names, file)
-    items = [_item(_image_file(o['file_name'], folders), found[o['id']]) for o in d['images']]
+    items = [_item(_image_file(str(o['file_name']), folders), found[o['id']]) for o in d['images']]
     sizes = [_declared((o.get('width'), o.get('height'))) for o in d['images']]
-    return _all_as_shown(items, sizes), list(names.values())
+    return _read_all(_as_shown, items, sizes), list(names.values())
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #e8ab6675
 def _voc_box(o, name, file):
     "The corners of one object"
     box = o.find('bndbox')
     if box is None: raise ValueError(f"{file}: the object {name!r} has no box")
-    corners = [box.findtext(k) for k in ('xmin','ymin','xmax','ymax')]
-    try: return tuple(map(float, corners))
-    except (TypeError,ValueError) as e:
-        raise ValueError(f"{file}: the box of {name!r} is {corners}, not four numbers") from e
+    texts = [box.findtext(k) for k in ('xmin','ymin','xmax','ymax')]
+    try: corners = [float(v) for v in texts]
+    except (TypeError,ValueError): corners = texts
+    return _corners(corners, f"{file}: the object {name!r}")
 
-def _voc_item(file, image):
-    "The item of one XML file, and the size that it declares"
+def _voc_note(file):
+    "Boxes with their classes, and the size that the file declares"
     try: root = ET.parse(file).getroot()
-    except ET.ParseError as e: raise ValueError(f"{file} is not valid XML: {e}") from e
+    except (ET.ParseError,LookupError,ValueError) as e: raise ValueError(f"{file} is not valid XML: {e}") from e
     found = []
     for o in root.iter('object'):
         if o.findtext('difficult', '0').strip() == '1': continue
         name = (o.findtext('name') or '').strip()
         if not name: raise ValueError(f"{file}: an object has no class name")
         found.append((_voc_box(o, name, file), name))
-    return _item(image, found), _declared((root.findtext('size/width'), root.findtext('size/height')))
+    return found, _declared((root.findtext('size/width'), root.findtext('size/height')))
+
+def _voc_item(image, file):
+    "The item of one XML file"
+    found,declared = _voc_note(file)
+    return _as_shown(_item(image, found), declared)
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #a27f1c3d
+def _folder(path, name):
+    "The folder of this name, in capitals or not; None where there is none"
+    return next((d for d in sorted(path.iterdir()) if d.name.lower() == name and d.is_dir()), None)
+
 def _by_name(files, others):
     "Files by their name without its ending, which only one may have"
     found = {}
@@ -194,69 +260,82 @@ def _voc_split(folder, names, items):
     lists = {f.stem.lower():f for f in sorted(folder.glob('*.txt'))}
     file = _first_of(lists, names)
     if file is None: return None
-    listed = file.read_text(encoding='utf-8').split()
+    listed = _text(file).split()
     lacks = [k for k in listed if k not in items]
     if lacks: raise ValueError(f"{file} lists {lacks[0]!r}, which has no image and no annotation file")
     return [items[k] for k in listed]
 
+def _voc_files(path):
+    "The XML files and the images by their names, which have to be the same"
+    notes = _folder(path, 'annotations') or path
+    files = _by_name(sorted(notes.rglob('*.xml')), 'images')
+    images = _voc_images(path)
+    lacks = sorted(set(images) - set(files))
+    if lacks: raise ValueError(f"{len(lacks)} of {len(images)} images have no annotation file, "
+                               f"e.g. {images[lacks[0]].name}; an image without objects needs an XML file without an object")
+    lacks = sorted(set(files) - set(images))
+    if lacks: raise ValueError(f"{files[lacks[0]]} is of an image that is not in {path} ({len(lacks)} such files)")
+    return files, images
+
 def read_voc(
-    path # A folder with `Annotations/` (XML files), images, and perhaps `ImageSets/Main/train.txt` and `val.txt`
+    path # A folder with XML files, in `Annotations/` or beside the images, and perhaps `ImageSets/Main/train.txt` and `val.txt`
 )->BoxSet:
     "The boxes of a folder in Pascal VOC's format"
     path = Path(path)
-    notes = path/'Annotations' if (path/'Annotations').is_dir() else path
-    files = _by_name(sorted(notes.rglob('*.xml')), 'images')
-    images = _voc_images(path)
-    unannotated = sorted(set(images) - set(files))
-    if unannotated:
-        raise ValueError(f"{len(unannotated)} of {len(images)} images have no annotation file, "
-                         f"e.g. {images[unannotated[0]].name}; "
-                         "an image without objects needs an XML file without an object")
-    without_image = sorted(set(files) - set(images))
-    if without_image:
-        raise ValueError(f"{files[without_image[0]]} is of an image that is not in {path} "
-                         f"({len(without_image)} such files)")
-    items = _all_as_shown(*zip(*[_voc_item(f, images[k]) for k,f in files.items()])) if files else []
-    items = dict(zip(files, items))
-    names = sorted({n for o in items.values() for n in o.labels})
+    files,images = _voc_files(path)
+    items = dict(zip(files, _read_all(_voc_item, [images[k] for k in files], files.values())))
+    names = _class_names(sorted({n for o in items.values() for n in o.labels}), path)
     train = _voc_split(path/'ImageSets'/'Main', (*train_names,'trainval'), items)
     valid = _voc_split(path/'ImageSets'/'Main', valid_names, items)
-    if train is None or valid is None: return BoxSet(list(items.values()), None, names, 'Pascal VOC')
-    both = {o.file for o in train} & {o.file for o in valid}
-    if both: raise ValueError(f"{sorted(both)[0].name} is in the lists of both splits ({len(both)} images are)")
-    return BoxSet(train, valid, names, 'Pascal VOC')
+    if train is None and valid is not None:
+        raise ValueError(f"{path/'ImageSets'/'Main'} has a list of images to validate on and no train.txt")
+    return BoxSet(list(items.values()) if train is None else train, valid, names, 'Pascal VOC')
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #2b31764a
 def _numbered(names, file):
     "Names of classes in the order of their numbers, 0 first"
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if {str(k) for k in names} != {str(k) for k in range(len(names))}:
             raise ValueError(f"{file} numbers its classes {sorted(names)}; they have to count from 0")
-        names = [names[k] for k in range(len(names))]
-    if not isinstance(names, list) or not all(str(n).strip() for n in names):
+        names = [{str(k):v for k,v in names.items()}[str(k)] for k in range(len(names))]
+    if not isinstance(names, list):
         raise ValueError(f"{file}: names must be a list with a name for each class, got {names!r}")
-    return [str(n) for n in names]
+    return _class_names(names, file)
 
-def _yolo_names(path):
-    "The names of the classes by number, from `data.yaml`, `classes.txt` or `obj.names`"
+def _yolo_yaml(path):
+    "The YAML file that names the classes, and what it says, all of it as text: `no` and `on` are names too"
     import yaml
     for f in sorted(path.glob('*.y*ml')):
-        d = yaml.safe_load(f.read_text(encoding='utf-8'))
-        names = d.get('names') if isinstance(d, dict) else None
-        if names: return _numbered(names, f)
-    for f in [d/nm for nm in ('classes.txt','obj.names','names.txt') for d in (path, path/'labels')]:
-        if f.is_file():
-            return _numbered([l.strip() for l in f.read_text(encoding='utf-8').rstrip().splitlines()], f)
-    raise ValueError(f"{path} has no data.yaml and no classes.txt, so the classes have no names")
+        text = _text(f)
+        if 'names' not in text: continue
+        try: d = yaml.load(text, yaml.BaseLoader)
+        except yaml.YAMLError as e: raise ValueError(f"{f} is not valid YAML: {e}") from e
+        if isinstance(d, dict) and d.get('names'): return f,d
+    return None,{}
 
+_name_files = 'classes.txt','obj.names','names.txt','_darknet.labels'
+
+def _yolo_names(path, yaml=None, said={}):
+    "The names of the classes by number, as the YAML file says, or a text file with one on each line"
+    if yaml: return _numbered(said['names'], yaml)
+    folders = [path, path/'labels', *(path/nm for nm in train_names + valid_names)]
+    files = [d/nm for nm in _name_files for d in folders if (d/nm).is_file()]
+    if not files: raise ValueError(f"{path} has no data.yaml and no classes.txt, so the classes have no names")
+    names,*others = [_numbered([l.strip() for l in _text(f).rstrip().splitlines()], f) for f in files]
+    odd = next((f for f,o in zip(files[1:], others) if o != names), None)
+    if odd: raise ValueError(f"{files[0]} and {odd} name the classes differently; keep one of them")
+    return names
+
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #2fcf0d13
 def _yolo_box(line, names, size, where):
     "The corners in pixels and the class's name"
     parts = line.split()
     if len(parts) > 6: raise ValueError(f"{where}: {len(parts)} numbers are an outline; boxes are a class, x, y, w, h")
     try: c,x,y,w,h = [float(v) for v in parts[:5]]
     except ValueError as e: raise ValueError(f"{where}: {line!r} is not a class and four numbers") from e
-    if c != int(c) or not 0 <= c < len(names):
+    if c not in range(len(names)):
         raise ValueError(f"{where}: class {parts[0]} has no name; there are {len(names)}: {', '.join(names)}")
+    _corners((x,y,w,h), where)
     if max(x, y, w, h) > 1.01:
         raise ValueError(f"{where}: {line!r} is not in shares of the image; "
                          "YOLO's boxes are x, y, w, h of the centre, from 0 to 1")
@@ -266,7 +345,7 @@ def _yolo_box(line, names, size, where):
 def _yolo_item(image, file, names):
     "The item of one text file"
     size = shown_size(image)[0]
-    lines = file.read_text(encoding='utf-8').splitlines()
+    lines = _text(file).splitlines()
     found = [_yolo_box(line, names, size, f'{file}, line {i}') for i,line in enumerate(lines, 1) if line.strip()]
     return _item(image, found)
 
@@ -276,14 +355,16 @@ def _place(f, path):
     rel = f.relative_to(path).with_suffix('')
     return tuple(p for p in rel.parts if p not in ('images','labels'))
 
+def _in_labels(f): return 'labels' in (f.parent.name, f.parent.parent.name)
+
 def _yolo_notes(path, images):
     "The text file of each image, or an error for those that have none"
-    texts = [f for f in sorted(path.rglob('*.txt')) if 'labels' in (f.parent.name, f.parent.parent.name)]
-    by_place = {_place(f, path):f for f in texts}
+    texts = sorted(path.rglob('*.txt'), key=lambda f: (_in_labels(f), f))
+    by_place = {_place(f, path):f for f in texts}                # those in `labels/` go before others
     def once(fs):
         n = Counter(f.stem for f in fs)
         return {f.stem:f for f in fs if n[f.stem] == 1}
-    other,alone = once(texts),once(images)              # in another folder, where the name is clear
+    other,alone = once([f for f in texts if _in_labels(f)]),once(images)      # in another folder, where the name is clear
     notes = [by_place.get(_place(f, path), other.get(f.stem) if f.stem in alone else None) for f in images]
     lacks = [f for f,note in zip(images, notes) if note is None]
     if lacks:
@@ -291,79 +372,178 @@ def _yolo_notes(path, images):
                          "an image without objects needs an empty one")
     return notes
 
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #14e61ecb
+def _find(written, base, root, others=False):
+    "The file or folder in `root` that a written path stands for; `others`: it may begin with folders of another machine"
+    p = PurePosixPath(written.replace('\\', '/'))
+    parts = [o for o in p.parts if o not in ('..','/')]
+    tries = [[base,*parts], *(parts[i:] for i in range(len(parts) if others or p.is_absolute() else 1))]
+    return next((f for t in tries if (f := root.joinpath(*t)).exists() and f.resolve().is_relative_to(root.resolve())), None)
+
+def _from_list(file, images):
+    "The images that a text file names"
+    known = set(images)
+    lines = [l.strip() for l in _text(file).splitlines() if l.strip()]
+    found = [_find(l, '', file.parent, others=True) for l in lines]
+    lost = [l for l,f in zip(lines, found) if f not in known]
+    if lost: raise ValueError(f"{file} lists {lost[0]!r}, which is no image in {file.parent} ({len(lost)} such lines)")
+    return found
+
+def _listed(written, base, where, root, images):
+    "The images that a folder, a list or several of them stand for"
+    found = []
+    for o in written if isinstance(written, list) else [written]:
+        f = _find(str(o), str(base), root)
+        if f is None: raise ValueError(f"{where} says {o!r}, which is not in {root}; correct it, or take train: and val: out")
+        found += [i for i in images if i.is_relative_to(f)] if f.is_dir() else _from_list(f, images)
+    if not found: raise ValueError(f"{where} says {written!r}, where there is no image")
+    return found
+
+def _by_folders(path, images):
+    "Images to train and to validate on by the names of their folders; None where validation is drawn"
+    parts = {}
+    for f in images:
+        folders = [p.lower() for p in f.relative_to(path).parts[:-1]]
+        parts.setdefault(next((p for p in folders if p in train_names + valid_names), ''), []).append(f)
+    train,valid = _first_of(parts, train_names),_first_of(parts, valid_names)
+    if train and (valid or '' not in parts) or not train and not valid: return train or images, valid
+    odd = (parts.get('') or valid)[0]
+    raise ValueError(f"{path} has a folder of one split only, and it is not clear what {odd.relative_to(path)} is for: "
+                     "write train: and val: into data.yaml, or name the folders train and val")
+
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #3a4e913d
+def _yolo_splits(path, yaml, said, images):
+    "Images to train and to validate on; None where validation is drawn from the others"
+    where,base = yaml,said.get('path') or ''
+    named = [_first_of({k:v for k,v in said.items() if v}, o) for o in (train_names,valid_names)]
+    if not any(named):
+        where,base = path,''
+        lists = {f.stem.lower():f.name for f in path.glob('*.txt')}
+        named = [_first_of(lists, o) for o in (train_names,valid_names)]
+    if not any(named): return _by_folders(path, images)
+    if not named[0]: raise ValueError(f"{where} says what to validate on ({named[1]!r}) and not what to train on")
+    return [o and _listed(o, base, where, path, images) for o in named]
+
 def read_yolo(
-    path # A folder with `images/`, `labels/`, and `data.yaml` or `classes.txt`; either may have folders for the splits
+    path # A folder with images, text files in `labels/` or beside them, and `data.yaml` or `classes.txt`
 )->BoxSet:
     "The boxes of a folder in YOLO's format"
     path = Path(path)
-    names = _yolo_names(path)
-    images = get_image_files(path).sorted()
-    by_split = {}
-    for f,note in zip(images, _yolo_notes(path, images)):
-        folders = [p.lower() for p in f.relative_to(path).parts[:-1]]
-        split = next((p for p in folders if p in train_names + valid_names), '')
-        by_split.setdefault(split, []).append(_yolo_item(f, note, names))
-    train = _first_of(by_split, train_names)
-    valid = _first_of(by_split, valid_names)
-    if train is not None and valid is not None: return BoxSet(train, valid, names, 'YOLO')
-    return BoxSet([o for v in by_split.values() for o in v], None, names, 'YOLO')
+    yaml,said = _yolo_yaml(path)
+    names = _yolo_names(path, yaml, said)
+    train,valid = _yolo_splits(path, yaml, said, get_image_files(path).sorted())
+    files = [*train, *(valid or [])]
+    items = _read_all(lambda f,note: _yolo_item(f, note, names), files, _yolo_notes(path, files))
+    return BoxSet(items[:len(train)], items[len(train):] if valid else None, names, 'YOLO')
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #beffc4d4
 def _coco_files(path):
     "The JSON files of COCO's format"
     found = []
     for f in [f for d in (path, path/'annotations') for f in sorted(d.glob('*.json'))]:
-        with open(f, encoding='utf-8') as o: start = o.read(1 << 16)
+        with open(f, encoding='utf-8', errors='replace') as o: start = o.read(1 << 16)
         if any(f'"{k}"' in start for k in ('images','annotations','categories')): found.append(f)
     return found
+
+def _beside_images(d):
+    "The text files of a folder that have the name of an image there"
+    texts = sorted(d.glob('*.txt'))
+    stems = {f.stem for f in d.iterdir() if f.suffix.lower() in image_extensions} if texts else ()
+    return [f for f in texts if f.stem in stems]
+
+def _own_formats(path):
+    "A file of each format, of which a folder itself holds annotations"
+    places = [path, path/'images']
+    notes = _folder(path, 'annotations')
+    files = {'COCO':_coco_files(path)}
+    files['Pascal VOC'] = [f for d in ([notes] if notes else []) + places for f in sorted(d.glob('*.xml'))]
+    files['YOLO'] = [f for f in sorted((path/'labels').rglob('*.txt')) if f.name not in _name_files]
+    files['YOLO'] += [f for d in [*places, *path.glob('obj_*_data')] for f in _beside_images(d)]
+    return {k:fs[0] for k,fs in files.items() if fs}
+
+def _parts(path):
+    "The folders of splits, by name, that hold annotations of their own"
+    subs = {d.name.lower():d for d in sorted(path.iterdir()) if d.name.lower() in train_names + valid_names and d.is_dir()}
+    return {k:d for k,d in subs.items() if _own_formats(d)}
 
 def box_formats(
     path # A folder
 )->dict: # A file of each format, by the format's name
-    "Which formats of annotations a folder holds"
+    "Which formats of annotations a folder or its folders of splits hold"
     path = Path(path)
     if not path.is_dir(): return {}
-    files = {'COCO':_coco_files(path)}
-    files['Pascal VOC'] = sorted((path/'Annotations').glob('*.xml')) or sorted(path.glob('*.xml'))
-    files['YOLO'] = [f for f in sorted((path/'labels').rglob('*.txt')) if f.name != 'classes.txt']
-    return {k:fs[0] for k,fs in files.items() if fs}
+    return _own_formats(path) or {k:f for d in _parts(path).values() for k,f in _own_formats(d).items()}
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #59e628e5
 def _split_of(file, names):
     "Does a file's name say that it is of one of these splits, as in `instances_val2017.json`?"
-    words = file.stem.lower().replace('-', '_').split('_')
+    words = re.split('[-_.]', file.stem.lower())
     return any(w.rstrip('0123456789') in names for w in words)
 
 def _read_cocos(path, images):
     "The splits of one or more JSON files"
     files = _coco_files(path)
+    files = [f for f in files if not f.name.startswith(('captions','person_keypoints'))] or files
     train = files if len(files) == 1 else [f for f in files if _split_of(f, train_names)]
     valid = [] if len(files) == 1 else [f for f in files if _split_of(f, valid_names)]
-    if len(train) != 1 or len(valid) > 1:
+    if len(train) != 1 or len(valid) > 1 or len(files) > 1 and not valid:
         raise ValueError(f"{path} has {', '.join(f.name for f in files)}; "
                          "to say which is which, name them train.json and valid.json")
     items,names = read_coco(train[0], images)
     if not valid: return BoxSet(items, None, names, 'COCO')
     other,theirs = read_coco(valid[0], images)
-    odd = sorted(set(names) ^ set(theirs))
-    if odd: raise ValueError(f"class {odd[0]!r} is in one of {train[0].name} and {valid[0].name} only")
+    _same_names(names, theirs, train[0].name, valid[0].name)
     return BoxSet(items, other, names, 'COCO')
+
+def _same_names(names, theirs, train, valid):
+    odd = sorted(set(names) ^ set(theirs))
+    if odd: raise ValueError(f"class {odd[0]!r} is in one of {train} and {valid} only")
+
+def _read_parts(path, form, images):
+    "The splits of folders that hold annotations of their own"
+    parts = _parts(path)
+    train,valid = _first_of(parts, train_names),_first_of(parts, valid_names)
+    if train is None: raise ValueError(f"{path} has {', '.join(parts)} with annotations, and no folder to train on; name it train")
+    def read(d): return _read_cocos(d, images) if form == 'COCO' else read_voc(d)
+    a,b = read(train),valid and read(valid)
+    names = a.names
+    if valid and form == 'COCO': _same_names(names, b.names, train.name, valid.name)
+    elif valid: names = sorted({*a.names, *b.names})
+    return BoxSet(_all(a), b and _all(b), names, form)
+
+def _all(found): return found.train + (found.valid or [])
+
+# %% ../../../nbs/48e_tasks.detection.read.ipynb #bf43cd26
+def check_splits(
+    found:BoxSet # As it was read
+):
+    "Refuse a collection in which an image is twice"
+    train,valid = [[os.path.realpath(o.file) for o in items or []] for items in (found.train, found.valid)]
+    both = sorted({*train} & {*valid})
+    if both: raise ValueError(f"{both[0]} is in both splits ({len(both)} images are); keep each image in one of them")
+    twice = [f for part in (train,valid) for f,n in Counter(part).items() if n > 1]
+    if twice: raise ValueError(f"{twice[0]} is listed twice ({len(twice)} images are); list it once, with all of its boxes")
 
 def read_boxes(
     path, # A folder
     images=None # Folder of the images, for COCO's JSON; None tries the usual places beside it
 )->BoxSet:
     "The boxes of a folder in any of the three formats"
+    path = Path(path)
+    if not path.is_dir(): raise ValueError(f"{path} is no folder; give the folder that holds the annotations")
     found = box_formats(path)
     if not found:
-        raise ValueError(f"{path} has no annotations: neither a COCO JSON, nor Annotations/*.xml, nor labels/*.txt")
+        raise ValueError(f"{path} has no annotations: neither a COCO JSON, nor Pascal VOC's XML files, nor YOLO's text files")
     if len(found) > 1:
         both = ' and '.join(f'{k} ({f.name})' for k,f in found.items())
         n = {2:'two', 3:'three'}[len(found)]
         raise ValueError(f"{path} has annotations of {n} forms, {both}; keep one of them")
     form = next(iter(found))
-    if form == 'COCO': return _read_cocos(Path(path), images)
-    return read_voc(path) if form == 'Pascal VOC' else read_yolo(path)
+    if form == 'YOLO': read = read_yolo(path)
+    elif not _own_formats(path): read = _read_parts(path, form, images)
+    else: read = _read_cocos(path, images) if form == 'COCO' else read_voc(path)
+    check_splits(read)
+    return read
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #74ff6803
 def _one_box_fault(box, label, names, w, h):
@@ -380,12 +560,15 @@ def _one_box_fault(box, label, names, w, h):
 def _faults(item, names):
     "What is wrong with an item as a whole and with each of its boxes; None where nothing is"
     try: size = shown_size(item.file)[0]
-    except (OSError,ValueError) as e: return f'the image cannot be read ({e})', ()
+    except (OSError,ValueError) as e: return str(e), ()
     if item.fault: return item.fault, ()
     if item.boxes and all(0 <= v <= 1 for b in item.boxes for v in b):
         e,(w,h) = item.boxes[0],size
         return f"its boxes are between 0 and 1, e.g. {e}: multiply them by the image's {w}x{h}", ()
-    return None, [_one_box_fault(b, l, names, *size) for b,l in zip(item.boxes, item.labels)]
+    pairs = list(zip(item.boxes, item.labels))
+    first = {o:i for i,o in reversed(list(enumerate(pairs)))}
+    twice = 'box {} of {!r} is there twice'
+    return None, [twice.format(*o) if first[o] < i else _one_box_fault(*o, names, *size) for i,o in enumerate(pairs)]
 
 def box_fault(
     item:BoxItem, # With boxes in pixels

@@ -10,12 +10,14 @@ import numpy as np, torch
 from PIL import Image
 from torch import Tensor, nn
 from fastai.callback.core import Callback
+from fastai.callback.mixup import MixHandler
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.torch_core import TensorMultiCategory, get_model, to_device
 from fastai.vision.core import BBoxLabeler, TensorBBox
 from fastcore.basics import patch
 from fastcore.foundation import L
+from fastcore.meta import delegates
 from ...core import *
 from ...data.image import open_image
 from ...models import create_model, list_models
@@ -83,11 +85,14 @@ def box_errors(
     return BoxErrors(sorted(left), false, placed)
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #a292afc6
-class Found(NamedTuple):
-    "What was found in an image"
+class _Three(NamedTuple):
     boxes:Tensor # (n,4) corners in pixels of the image
     labels:list # Names of the classes
     scores:Tensor # (n,) probabilities, the highest first
+
+class Found(_Three):
+    "What was found in an image: `boxes`, `labels` and `scores`"
+    upright = True # Are the boxes of the image as it is shown, or as its file holds it?
 
 class _Pack(Callback):
     "Turn raw boxes into rows of final detections, once the loss is computed"
@@ -109,32 +114,56 @@ class DetectionLearner(Learner):
                              "(its top_losses(k, items=True) still names the items with the largest losses)")
         cbs = L(cbs) + [_Pack()]
         return super().get_preds(ds_idx, dl, with_decoded=with_decoded, act=_same, cbs=cbs, **kwargs)
+    def add_cb(self, cb):
+        "As fastai's, and refuses callbacks that mix images, whose boxes cannot be mixed"
+        if isinstance(cb, MixHandler) or isinstance(cb, type) and issubclass(cb, MixHandler):
+            raise ValueError(f"{getattr(cb, '__name__', type(cb).__name__)} mixes the targets of two images as numbers, and boxes "
+                             "cannot be mixed so; leave it out")
+        return super().add_cb(cb)
+    @delegates(Learner.fit)
+    def fit(self, *args, **kwargs):
+        "As fastai's"
+        self._filled(0)
+        return super().fit(*args, **kwargs)
+    def _filled(self, ds_idx):
+        "The loader of a split; refuses an empty one"
+        dl = self.dls[ds_idx]
+        if len(dl.dataset): return dl
+        raise ValueError(f"there is no image to {'validate' if ds_idx else 'train'} on (an exported Learner holds none): set learn.dls = "
+                         "box_dls(...), or predict, or give other images, dl=learn.dls.test_dl(files)")
     def tta(self, *args, **kwargs):
         raise ValueError("detections of several passes cannot be averaged; predict at a larger size instead")
-    def class_names(self,
-        labels:Tensor # Classes as numbers
-    )->list:
-        "The names of these classes"
-        return [self.dls.vocab[i] for i in labels.tolist()]
-    def _found_in(self, b, decode, score):
-        "Each image of a batch with what is found and what is there"
-        x,*true = self._set_device(b)
-        size = x.shape[-2:]
-        if len(true) < 2: true = x.new_zeros(len(x), 0, 4), x.new_zeros(len(x), 0).long()      # images alone
-        with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
-            found = detections(model(x), size, score=score, by_class=False)
-        true = truth_dicts(*true, size)
-        found = [Detections(*(o.cpu().as_subclass(Tensor) for o in d)) for d in found]
-        return [(im.cpu(), d, t['boxes'], t['labels']) for im,d,t in zip(decode((x,))[0], found, true)]
-    def detect(self,
-        ds_idx:int=1, # 0 training, 1 validation data
-        dl=None, # Another loader, or a list of batches
-        score:float=0.3 # Least probability
-    )->list: # Of `(image, Detections, true boxes, their classes)`, all in pixels of the batch
-        "Every image of a loader with what is found and what is there"
-        if dl is None: dl = self.dls[ds_idx].new(shuffle=False, drop_last=False)
-        decode = getattr(dl, 'decode', self.dls.valid.decode)
-        return [o for b in dl for o in self._found_in(b, decode, score)]
+
+# %% ../../../nbs/48g_tasks.detection.task.ipynb #004c2dbf
+@patch
+def class_names(self:DetectionLearner,
+    labels:Tensor # Classes as numbers
+)->list:
+    "The names of these classes"
+    return [self.dls.vocab[i] for i in labels.tolist()]
+
+@patch
+def _found_in(self:DetectionLearner, b, decode, score):
+    "Each image of a batch with what is found and what is there"
+    x,*true = self._set_device(b)
+    size = x.shape[-2:]
+    if len(true) < 2: true = x.new_zeros(len(x), 0, 4), x.new_zeros(len(x), 0).long()      # images alone
+    with evaluation_mode(get_model(self.model)) as model, torch.no_grad():
+        found = detections(model(x), size, score=score, by_class=False)
+    true = truth_dicts(*true, size)
+    found = [Detections(*(o.cpu().as_subclass(Tensor) for o in d)) for d in found]
+    return [(im.cpu(), d, t['boxes'], t['labels']) for im,d,t in zip(decode((x,))[0], found, true)]
+
+@patch
+def detect(self:DetectionLearner,
+    ds_idx:int=1, # 0 training, 1 validation data
+    dl=None, # Another loader, or a list of batches
+    score:float=0.3 # Least probability
+)->list: # Of `(image, Detections, true boxes, their classes)`, all in pixels of the batch
+    "Every image of a loader with what is found and what is there"
+    if dl is None: dl = self._filled(ds_idx).new(shuffle=False, drop_last=False)
+    decode = getattr(dl, 'decode', self.dls.valid.decode)
+    return [o for b in dl for o in self._found_in(b, decode, score)]
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #72611722
 def as_validated(
@@ -183,6 +212,7 @@ def predict(self:DetectionLearner,
     d = d._replace(boxes=in_image(d.boxes, whole, image.size[::-1]))
     boxes,scores,labels = [o.cpu().as_subclass(Tensor) for o in d]
     found = Found(boxes, self.class_names(labels), scores)
+    found.upright = _upright(self.dls)
     return (image, found) if with_input else found
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #e9faa4d4
@@ -204,14 +234,14 @@ def show_boxes(
     ax.axis('off')
     boxes = np.asarray(boxes, dtype=float).reshape(-1,4)
     if len(boxes) > most: title = f"{title or 'boxes'}, {most} of {len(boxes)} drawn"
-    if title: ax.set_title(title, fontsize=9)
+    if title: ax.set_title(title, fontsize=9, parse_math=False)
     for i,(x1,y1,x2,y2) in enumerate(boxes[:most]):
         ax.add_patch(plt.Rectangle((x1,y1), x2-x1, y2-y1, fill=False, edgecolor=color, lw=2))
         text = '' if names is None else str(names[i])
         if scores is not None: text += f' {float(scores[i]):.2f}'
         if not text: continue
         behind = dict(facecolor='black', alpha=.6, pad=1, lw=0)
-        ax.text(x1, y1, text, color='white', fontsize=8, va='bottom', bbox=behind)
+        ax.text(x1, y1, text, color='white', fontsize=8, va='bottom', bbox=behind, parse_math=False)
     return ax
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #036193e8
@@ -223,7 +253,7 @@ def show(self:Found,
     **kwargs # Of `show_boxes`
 ):  # The axes
     "Draw what was found over its image"
-    return show_boxes(open_image(image, upright=True), self.boxes, self.labels, self.scores, ax, most=most, **kwargs)
+    return show_boxes(open_image(image, upright=self.upright), self.boxes, self.labels, self.scores, ax, most=most, **kwargs)
 
 # %% ../../../nbs/48g_tasks.detection.task.ipynb #0a2a72de
 @patch
@@ -238,7 +268,7 @@ def show_results(self:DetectionLearner,
 ):  # The axes
     "Images with their true boxes, and beside them what is found"
     import matplotlib.pyplot as plt
-    if not isinstance(dl, list): dl = [(self.dls[ds_idx] if dl is None else dl).one_batch()]
+    if not isinstance(dl, list): dl = [(self._filled(ds_idx) if dl is None else dl).one_batch()]
     rows = self.detect(dl=dl, score=score)[:max_n]
     axs = plt.subplots(len(rows), 2, figsize=figsize or (7, 3.2*len(rows)), squeeze=False)[1]
     for (image,d,boxes,labels),(left,right) in zip(rows, axs):
@@ -281,7 +311,9 @@ def check_targets(
     dls:DataLoaders # With boxes as targets
 ):
     "Refuse boxes that cannot be right, naming the item"
-    largest = max((_check_corners(dl.dataset.tls[1]) for dl in dls.loaders[:2]), default=0.)
+    reach = [_check_corners(dl.dataset.tls[1]) for dl in dls.loaders[:2]]
+    if len(reach) > 1 and reach[0] and not reach[1]: warn("no image to validate on has a box, so map50 and map will be nan")
+    largest = max(reach, default=0.)
     if 0 < largest <= 1:
         raise ValueError(f"no coordinate of any box is over {largest:g}: "
                          "boxes are in pixels here, and these look like shares of the image")
