@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ImageDataset', 'torchvision_dl', 'timm_dl', 'albumentations_dl', 'fastai_dls', 'plan_dl', 'reading_dls', 'read_rate',
-           'reading', 'ratios', 'Spent', 'epoch_seconds']
+           'reading', 'ratios', 'Spent', 'epoch_seconds', 'epochs']
 
 # %% ../nbs/81a_bench_reading.ipynb #359843a0
 import random, statistics, tempfile, time, torch
@@ -19,7 +19,7 @@ from fastai.data.transforms import IndexSplitter, get_image_files
 from fastai.torch_core import set_seed
 from fastai.vision.augment import FlipItem, RandomResizedCrop
 from fastai.vision.data import ImageBlock
-from .bench import read_rows, write_row
+from .bench import _same_machine, read_rows, write_row
 from .data import *
 from .data.sized import get_albumentations
 from .learner import set_learner
@@ -154,10 +154,12 @@ def reading(
     rounds:int=5, # Turns of the loaders
     repeat:int=1, # So many times the files, where there are few
     bs:int=64, # Batch size
-    folder=None # Of stores
+    folder=None, # Of stores
+    name:str=None # Of the data; None is the folder's
 )->list: # All rows of the table
     "Images a second of each loader, taking turns"
     files = list(get_image_files(path).sorted())*repeat
+    _same_machine(table)
     with _folder_for(folder) as folder:
         for size in sizes:
             for n in workers:
@@ -166,7 +168,7 @@ def reading(
                     for dl in dls.values(): read_rate(dl)
                     for r in range(rounds):
                         for k in random.Random(r).sample(list(dls), len(dls)):
-                            row = dict(data=Path(path).name, size=size, vbs=int(vbs), workers=n, round=r, loader=k, rate=read_rate(dls[k]))
+                            row = dict(data=name or Path(path).name, size=size, vbs=int(vbs), workers=n, round=r, loader=k, rate=read_rate(dls[k]))
                             write_row(table, row)
     return read_rows(table)
 
@@ -211,13 +213,45 @@ def epoch_seconds(
     dls, # `DataLoaders`
     arch:str='mobilenetv1_025', # A name of `list_models()`
     epochs:int=2, # The first is not counted
-    held:bool=False # From batches in memory?
+    held:bool=False, # From batches in memory?
+    **kwargs # Of `set_learner`
 )->list: # Seconds of each epoch but the first
     "How long an epoch of training takes"
     set_seed(0)
-    learn = set_learner(dls, arch, set=False, verify=False)
+    learn = set_learner(dls, arch, set=False, verify=False, **kwargs)
     spent = Spent()
     if held: learn.dls.loaders[0] = _Held(learn.dls.train)
     with learn.no_bar(), learn.no_logging():
         learn.fit(epochs, 1e-3, cbs=spent)
     return spent.seconds[1:]
+
+# %% ../nbs/81a_bench_reading.ipynb #22df0fab
+def epochs(
+    table, # CSV that rows are appended to
+    path, # Folder of images, at any depth
+    size:int=128, # Side of the crops
+    workers=(0,2), # Processes
+    rounds:int=3, # Turns
+    n:int=None, # Images; None is all
+    bs:int=64, # Batch size
+    folder=None, # Of stores
+    arch:str='mobilenetv1_025' # A name of `list_models()`
+)->list: # All rows of the table
+    "Seconds of a training epoch that each loader feeds, and from memory, taking turns"
+    files = get_image_files(path).sorted()
+    files = files[::max(1, len(files)//n)][:n] if n else files
+    _same_machine(table)
+    with _folder_for(folder) as folder:
+        def dls(how, w, vbs=False):
+            d = fastai_dls(files, size, bs, w)
+            if how == 'fastai': return d
+            d = d.with_plan((MScVBS if vbs else SScFBS)(size, bs), seed=0)
+            return d.cached(folder, format=how, progress=False) if how in ('jpeg','raw') else d
+        for w in workers:
+            turns = dict(fastai=dict(sampler=False), plan={}, jpeg={}, raw={}, memory=dict(held=True), vbs_plan={}, vbs_raw={})
+            for r in range(rounds):
+                for k in random.Random(r).sample(list(turns), len(turns)):
+                    how,vbs = k.removeprefix('vbs_'),k.startswith('vbs_')
+                    secs, = epoch_seconds(dls('raw' if k == 'memory' else how, w, vbs), arch, **turns[k])
+                    write_row(table, dict(data=Path(path).name, size=size, workers=w, round=r, loader=k, n=len(files), seconds=secs))
+    return read_rows(table)

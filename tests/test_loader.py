@@ -1,5 +1,5 @@
 "What the loader's notebook cannot hold: worker processes that start from nothing"
-import os, pickle, subprocess, sys
+import gc, multiprocessing, os, pickle, subprocess, sys
 from PIL import Image
 from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitter, Resize
 from cvnets_nb.data.digits import digits
@@ -73,3 +73,16 @@ def test_many_paths_reach_a_worker(tmp_path):
     dl = block.dataloaders(files, bs=2500, num_workers=1).with_plan(SScFBS(8, 2500), seed=0).train
     ids = dl.plan.ids
     assert [int(y) for _, ys in dl for y in ys] == [int(dl.vocab.o2i[len(files[i+1].parts) % 2]) for i in ids]
+
+def drop(dl):
+    dl._workers = None, None
+    gc.collect()
+
+def test_a_forked_process_leaves_the_workers_alone(capfd):
+    dl = _dls(num_workers=1).train
+    _read(dl)
+    p = multiprocessing.get_context('fork').Process(target=drop, args=(dl,))
+    p.start()
+    p.join()
+    assert p.exitcode == 0 and 'Error' not in capfd.readouterr().err
+    assert _read(dl) == _planned(dl.at(1).plan)

@@ -270,7 +270,7 @@ def _take_workers(self:PlanDL):
     self._workers = None,None
     if pool is not None and old[0] is known[0] and old[1:] == known[1:]: return old,pool
     if pool is not None: pool.stop()
-    return known,Workers(_Maker(self), known[3], timeout=self.timeout, pin=self.pin_memory)
+    return known,Workers(_Maker(self), known[3], timeout=self.timeout, pin=self.pin_memory, owner=self)
 
 @patch
 def _made(self:PlanDL, plan):

@@ -4,9 +4,10 @@
 
 # %% ../../nbs/22c_data.workers.ipynb #8a5e03e6
 from __future__ import annotations
-import os, pickle, random, warnings
+import os, pickle, random, warnings, weakref
 import numpy as np, torch
 from copy import copy
+from functools import cache
 from pathlib import Path
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -85,15 +86,29 @@ def _seeded(steps, seed):
 def _as_made(o): return o
 
 # %% ../../nbs/22c_data.workers.ipynb #07bf1864
+_alive = weakref.WeakSet()
+
+@cache
+def _know_forks():
+    "A forked process must not end, or ask after, the workers of the one it comes from"
+    def child():
+        for o in list(_alive):
+            if o.dl._iterator is not None: o.dl._iterator._shutdown = True
+    if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=child)
+
 class Workers:
     "Processes that make what a pass asks for, and wait for the next pass"
     def __init__(self,
         make, # `make(*args)` of each step; it reaches the processes once
         n:int, # Processes
         timeout:float=0, # Seconds to wait for a step; 0 waits for ever
-        pin:bool=False # Copy what is made into pinned memory, for a GPU?
+        pin:bool=False, # Copy what is made into pinned memory, for a GPU?
+        owner=None # The processes end with this object; torch's own clearing away can wait 5 seconds for each
     ):
         self.feed = _Feed()
+        _know_forks()
+        _alive.add(self)
+        self.end = None if owner is None else weakref.finalize(owner, self.stop)
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'This DataLoader will create')      # the number is the user's
             self.dl = DataLoader(_Steps(make), sampler=self.feed, batch_size=None, num_workers=n, timeout=timeout,
@@ -108,6 +123,7 @@ class Workers:
         yield from self.dl
     def stop(self):
         "End the processes; they must not be asked again"
+        if self.end is not None: self.end.detach()
         it,self.dl._iterator = self.dl._iterator,None
         if it is not None: it._shutdown_workers()
 
