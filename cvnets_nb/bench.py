@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['arms', 'coarse', 'Arm', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule', 'read_rows', 'write_row',
-           'machine', 'made_on', 'run_rows', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares',
-           'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'settled', 'rounding',
-           'export_row', 'zoo_exports']
+           'machine', 'made_on', 'same_machine', 'run_rows', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau',
+           'shares', 'gaps', 'plot_frontier', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'settled',
+           'rounding', 'export_row', 'zoo_exports']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
@@ -254,7 +254,10 @@ def made_on(
     f = Path(path).with_suffix('.json')
     return json.loads(f.read_text()) if f.exists() else {}
 
-def _same_machine(path):
+def same_machine(
+    path # CSV of a table that rows will be appended to
+):
+    "Refuse to go on with a table of another machine; note this one beside a new table"
     here = machine()
     there = made_on(path)
     diff = [f'{k}: {there[k]} and here {here.get(k)}' for k in there if there[k] != here.get(k)]
@@ -304,7 +307,7 @@ def run_rows(
     budget_s:float=None, # Start no row after so many seconds; None runs them all
 )->list: # All rows of the CSV
     "Run the rows of `keys`, each in its own process and on its own cores, and append them to `path`"
-    if keys: _same_machine(path)
+    if keys: same_machine(path)
     start = time.perf_counter()
     free = _lanes(lanes, threads)
     todo = list(keys)

@@ -19,7 +19,7 @@ from fastai.data.transforms import IndexSplitter, get_image_files
 from fastai.torch_core import set_seed
 from fastai.vision.augment import FlipItem, RandomResizedCrop
 from fastai.vision.data import ImageBlock
-from .bench import _same_machine, read_rows, write_row
+from .bench import same_machine, read_rows, write_row
 from .data import *
 from .data.sized import get_albumentations
 from .learner import set_learner
@@ -159,7 +159,7 @@ def reading(
 )->list: # All rows of the table
     "Images a second of each loader, taking turns"
     files = list(get_image_files(path).sorted())*repeat
-    _same_machine(table)
+    same_machine(table)
     with _folder_for(folder) as folder:
         for size in sizes:
             for n in workers:
@@ -240,7 +240,7 @@ def epochs(
     "Seconds of a training epoch that each loader feeds, and from memory, taking turns"
     files = get_image_files(path).sorted()
     files = files[::max(1, len(files)//n)][:n] if n else files
-    _same_machine(table)
+    same_machine(table)
     with _folder_for(folder) as folder:
         def dls(how, w, vbs=False):
             d = fastai_dls(files, size, bs, w)
