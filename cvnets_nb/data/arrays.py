@@ -24,7 +24,7 @@ from .image import OpenImage
 
 # %% auto #0
 __all__ = ['modes', 'jpeg_size', 'decode_jpeg', 'LazyImage', 'Crop', 'crop_of', 'least_size', 'take', 'opener_of', 'known_tfms',
-           'ArrayReader', 'array_reader']
+           'ArrayReader', 'stays', 'targets_stay', 'array_reader']
 
 # %% ../../nbs/22b_data.arrays.ipynb #a2735379
 def jpeg_size(
@@ -200,18 +200,27 @@ class ArrayReader:
 # %% ../../nbs/22b_data.arrays.ipynb #c11c47bf
 _follow = TensorImageBase,TensorPoint,TensorBBox
 
-def _stays(y):
+def stays(
+    y # A target
+)->bool:
     "Is this target the same for every crop of its image?"
     if isinstance(y, Tensor): return not isinstance(y, _follow)
     return isinstance(y, (str,int,float,np.number))
 
+def targets_stay(
+    ds # fastai's `Datasets`
+)->bool: # False also where the first target cannot be made, which the ordinary way says better
+    "Are the targets the same for every crop of their image, judging by the first ones?"
+    try: return all(stays(tl[0]) for tl in ds.tls[ds.n_inp:])
+    except Exception: return False
+
 # %% ../../nbs/22b_data.arrays.ipynb #01bf626e
 def array_reader(
     dl, # A loader
-    ratio:float=0. # As in `take`
+    ratio:float=0., # As in `take`
+    stay:bool=None # Do the targets stay? None looks at the first, which is work for each call
 ): # An `ArrayReader`, or `None` where the loader has parts that are not known
     "What reads the items of `dl` as arrays"
     if known_tfms(dl) is None or not len(dl.dataset): return None
-    reader = ArrayReader(dl, ratio)
-    try: return reader if all(_stays(tl[0]) for tl in reader.tls[1:]) else None
-    except Exception: return None
+    if stay is None: stay = targets_stay(dl.dataset)
+    return ArrayReader(dl, ratio) if stay else None

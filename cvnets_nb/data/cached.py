@@ -4,20 +4,19 @@
 
 # %% ../../nbs/25a_data.cached.ipynb #b1df635b
 from __future__ import annotations
-import math, os, psutil
+import math, psutil
 import numpy as np
 from copy import copy
 from pathlib import Path
 from PIL import Image
 from fastcore.basics import patch
 from fastcore.foundation import L
-from fasttransform import ItemTransform, Pipeline
+from fasttransform import ItemTransform
 from fasttransform.transform import compose_tfms
 from fastai.data.core import DataLoaders, Datasets
-from fastai.torch_core import TensorImageBase
-from fastai.vision.core import PILImage, TensorBBox, TensorPoint
+from fastai.vision.core import TensorBBox, TensorPoint
 from ..core import check_int
-from .arrays import opener_of
+from .arrays import opener_of, stays
 from .image import OpenImage
 from .sized import find_sized
 from .store import ImageStore, StoredImage, formats
@@ -131,8 +130,7 @@ def _read_from(dl, store, opener):
 
 def _follows(ds):
     "Are there targets in pixels of the photo, or masks?"
-    ys = [tl[0] for tl in ds.tls[1:]] if len(ds) else []
-    return any(isinstance(y, (Image.Image,TensorImageBase,TensorPoint,TensorBBox)) for y in ys)
+    return len(ds) > 0 and any(not stays(tl[0]) for tl in ds.tls[1:])
 
 def open_store(
     files, # Paths of images

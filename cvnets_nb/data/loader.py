@@ -18,7 +18,7 @@ from fastai.data.core import TfmdDL, DataLoaders, Pipeline
 from fastai.torch_core import to_device
 from ..core import check_int, warn
 from ..samplers import SScFBS
-from .arrays import array_reader
+from .arrays import array_reader, targets_stay
 from .sized import find_sized
 from .workers import Workers, compact
 
@@ -113,6 +113,7 @@ def _at_start(self:PlanDL, n):
     self._version = 0                 # goes up when `active` changes
     self._plan = None,None            # what it was made from, and the plan
     self._workers = None,None         # what they know, and the processes; None while a pass uses them
+    self._stay = None,None            # a dataset, and whether its targets stay as they are when images are cropped
     self._turn = 0                    # number of the pass that runs
     self._peek = False                # is it `one_batch` that reads?
     self.failed = torch.zeros(n, dtype=torch.bool).share_memory_() if self.replace else None   # written by workers too
@@ -171,7 +172,8 @@ def make_batch(self:PlanDL,
 ): # A batch, before the transforms of `after_batch`
     "Read and collate one step"
     self.sized.set((h,w))
-    reader = array_reader(self, self.coarse)
+    if self._stay[0] is not self.dataset: self._stay = self.dataset,targets_stay(self.dataset)
+    reader = array_reader(self, self.coarse, self._stay[1])
     if reader is None: return self.do_batch([self._read(int(i), self.do_item) for i in ids])
     return reader.batch([self._read(int(i), reader.item) for i in ids])
 

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/25_data.store.ipynb #4c464867
 from __future__ import annotations
-import errno, hashlib, json, os, shutil, sys, zlib
+import errno, hashlib, os, shutil, sys, zlib
 import numpy as np, simplejpeg, torch
 import torch.nn.functional as F
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,7 @@ from fastprogress.fastprogress import progress_bar
 from fasttransform import Transform
 from fastai.vision.core import PILImage
 from ..core import check_int, file_lock, whole_file
+from .arrays import decode_jpeg
 
 # %% auto #0
 __all__ = ['formats', 'row_type', 'shrunk', 'packed', 'unpacked', 'write_part', 'read_part', 'ImageStore', 'check_room',
@@ -49,7 +50,7 @@ def unpacked(
     format:str # 'raw' or 'jpeg'
 )->np.ndarray: # (h,w,3) of `uint8`
     "An image from what was kept of it"
-    return data.reshape(*hw, 3) if format == 'raw' else simplejpeg.decode_jpeg(data, 'RGB', strict=True)
+    return data.reshape(*hw, 3) if format == 'raw' else decode_jpeg(data)
 
 # %% ../../nbs/25_data.store.ipynb #a33e4248
 row_type = np.dtype([('key','<u8'), ('time','<i8'), ('bytes','<i8'), ('part','<u4'), ('at','<u8'), ('size','<u4'),
@@ -263,9 +264,9 @@ def fill(self:ImageStore,
 )->int: # How many images were read
     "Put those of `files` into the store that are not in it as they are now"
     n_threads = n_cores() if n_threads is None else check_int('n_threads', n_threads)
-    keys,first = np.unique(np.array([self.key(f) for f in files], '<u8'), return_index=True)
-    files = [files[i] for i in np.sort(first)]
     keys = np.array([self.key(f) for f in files], '<u8')
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    keys,files = keys[first],[files[i] for i in first]
     stamps = _stamps(files, n_threads)
     if not len(self._missing(keys, stamps)): return 0
     try: self.folder.mkdir(parents=True, exist_ok=True)

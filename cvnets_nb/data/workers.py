@@ -4,12 +4,11 @@
 
 # %% ../../nbs/22c_data.workers.ipynb #8a5e03e6
 from __future__ import annotations
-import os, pickle, random, warnings, weakref
+import os, random, warnings, weakref
 import numpy as np, torch
 from copy import copy
 from functools import cache
 from pathlib import Path
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from fastai.data.core import Datasets
 
