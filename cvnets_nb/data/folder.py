@@ -446,7 +446,7 @@ def _check_kind(file, t, values):
 
 # %% ../../nbs/24_data.folder.ipynb #96769079
 def bench_data(
-    path, # Folder of class folders, or one with `train` and `test` of such
+    path, # Folder of class folders, or one with `train` and `test` (or `valid`, `val`) of such
     size:int, # Base size in pixels
     bs:int, # Batch size
     per_class:int=None # Images of each class of `train` to use; None for all
@@ -468,9 +468,9 @@ def bench_data(
     return data
 
 def _train_test(path, files, per_class, seed):
-    "The files of `train`, so many of each class, and those of `test`"
+    "The files of `train`, so many of each class, and those that are tested on"
     train = [f for f in files if f.relative_to(path).parts[0] == 'train']
-    test = [f for f in files if f.relative_to(path).parts[0] == 'test']
+    test = [f for f in files if f.relative_to(path).parts[0] in ('test','valid','val')]
     names = np.array([f.parent.name for f in train])
     rng = np.random.default_rng(seed)
     keep = np.concatenate([rng.permutation(np.flatnonzero(names == c))[:per_class] for c in np.unique(names)])
