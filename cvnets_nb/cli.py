@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['samplers', 'make_sampler', 'whole', 'pixels', 'rate', 'weights', 'index_or_name', 'folder', 'settings', 'Parser',
            'make_parser', 'read_args', 'read_run', 'write_run', 'is_finished', 'check_writable', 'free_space',
-           'is_write_error', 'open_run', 'run_task', 'run_data', 'run_learner', 'fingerprint', 'data_facts',
-           'check_data', 'data_line', 'train_run', 'save_run', 'cvnets_train']
+           'is_write_error', 'open_run', 'spin_less', 'n_workers', 'run_task', 'run_data', 'run_learner', 'fingerprint',
+           'data_facts', 'check_data', 'data_line', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, warnings
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from .core import PackageWarning, as_size, save_tensors, warn, whole_file
+from .core import PackageWarning, as_size, save_tensors, usable_cores, warn, whole_file
 from .samplers import *
 
 # %% ../nbs/82_cli.ipynb #1c3adfc4
@@ -150,7 +150,7 @@ def make_parser()->Parser:
     add('size', "base size of the images in pixels: a number, or HEIGHTxWIDTH", type=pixels, metavar='N')
     add('bs', "batch size at that size", type=whole(1), metavar='N')
     add('lr', "largest learning rate of the one-cycle schedule", type=rate, metavar='X')
-    add('workers', "processes that read images (default: 0; with --data one per core, at most 16)", type=whole(0),
+    add('workers', "processes that read images (default: 0; with --data and a GPU one per core, at most 16, and without a GPU a quarter of that)", type=whole(0),
         metavar='N')
     add('seed', "seed of the split, the initial weights, the plans and the crops", type=whole(0), metavar='N')
     add('out', "folder of the run (default: cvnets_run)", type=folder, metavar='PATH')
@@ -310,9 +310,27 @@ def _check_resumed(given, out, run):
         if v != was: raise ValueError(f"{_option(k, v)} contradicts the run in {out}, which has {_option(k, was)}; "
                                       "leave it out, or start a new run with another --out")
 
+# %% ../nbs/82_cli.ipynb #37db6342
+def spin_less():
+    "Have threads that wait for each other give up their cores soon, where torch is not imported yet and you set nothing else"
+    if 'torch' in sys.modules or any(k in os.environ for k in ('GOMP_SPINCOUNT','OMP_WAIT_POLICY')): return
+    os.environ['GOMP_SPINCOUNT'] = '1000'
+
+def n_workers(
+    workers, # As given; None where it was not
+    data, # Folder of images, or None
+    cuda:bool, # Is there a GPU?
+    cores:int # That may be used
+)->int:
+    "Processes that read the images of a run"
+    if workers is not None: return workers
+    if data is None: return 0
+    return min(16, cores) if cuda else cores//4
+
 # %% ../nbs/82_cli.ipynb #43ff2344
 def _quietly():
     "fastai, without the warnings of torch, pandas and fastai while they are imported"
+    spin_less()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         import fastai.vision.all as fv
@@ -336,7 +354,8 @@ def run_data(
 ):  # `DataLoaders`
     "The images of a run, checked"
     task = run_task(a)
-    kw = dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=a['workers'])
+    workers = n_workers(a['workers'], a['data'], _quietly().default_device().type == 'cuda', usable_cores())
+    kw = dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=workers)
     if a['data'] is None:
         if a['cache']: raise ValueError("--cache keeps copies of image files, and the digits are in memory: give --data")
         return task.toy(**kw)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_int', 'first_of', 'as_size', 'make_divisible', 'nearest_multiple', 'largest_divisor', 'default_divisor',
            'rng_for', 'PackageWarning', 'warn', 'Registry', 'evaluation_mode', 'whole_file', 'save_tensors',
-           'file_lock']
+           'quota_cores', 'usable_cores', 'file_lock']
 
 # %% ../nbs/00_core.ipynb #b2e1703e
 import difflib, fnmatch, glob, math, numbers, os, sys, threading, time, uuid, warnings
@@ -151,6 +151,26 @@ def save_tensors(
         raise ImportError(f"writing {str(file)!r} needs the package safetensors; install it") from e
     sd = {k:v.detach().cpu().contiguous().clone() for k,v in sd.items()}
     with whole_file(file) as f: save_file(sd, f)
+
+# %% ../nbs/00_core.ipynb #2b42123f
+def quota_cores(
+    v2:str='', # Contents of `/sys/fs/cgroup/cpu.max`: microseconds of quota, or 'max', and of its period
+    quota:str='', # In version 1, of `/sys/fs/cgroup/cpu/cpu.cfs_quota_us`; negative for none
+    period:str='' # And of `cpu.cfs_period_us`
+)->float: # inf where there is no quota
+    "Cores that a container may use"
+    if v2: quota,period = v2.split()
+    if quota in ('','max') or int(quota) <= 0: return math.inf
+    return int(quota)/int(period)
+
+def usable_cores()->int: # At least 1
+    "Cores that this process may use: those it is bound to, within the quota of its container"
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    def read(f):
+        try: return (Path('/sys/fs/cgroup')/f).read_text().strip()
+        except OSError: return ''
+    quota = quota_cores(read('cpu.max'), read('cpu/cpu.cfs_quota_us'), read('cpu/cpu.cfs_period_us'))
+    return max(1, int(min(bound, quota)))
 
 # %% ../nbs/00_core.ipynb #5cd6bfd3
 def _renew(own, stop):

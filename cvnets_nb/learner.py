@@ -31,7 +31,7 @@ from .data.augment import RecipeCrop
 from .data.sized import AlbumentationsTfm, size_of
 from .models.weights import published
 from .tasks import get_task
-from .callback import SET, CostLedger, KeepMemory, OnePerKind
+from .callback import SET, CostLedger, KeepMemory, OnePerKind, Threads
 from .callback.cost import bare_copy
 from .callback.kinds import superseded
 from .callback.plan import Selection, has_plan, is_fit
@@ -84,7 +84,7 @@ def speed_cbs(
 )->list: # Callbacks
     "Callbacks that make training faster and leave its result as it is"
     cuda = getattr(device, 'type', str(device)) == 'cuda'
-    return [ChannelsLast(), MixedPrecision() if cuda else KeepMemory()]
+    return [ChannelsLast(), *([MixedPrecision()] if cuda else [KeepMemory(), Threads()])]
 
 # %% ../nbs/70_learner.ipynb #54c126cc
 def normed(

@@ -179,6 +179,7 @@ ours = dict(
     checkpoint=(lambda o: CheckpointCallback(o.path), check_checkpoint),
     best=(lambda o: BestWeights(folder=o.path/'best'), check_best),
     memory=(lambda o: KeepMemory(), None),
+    threads=(lambda o: Threads(), None),
     lines=(lambda o: EpochLines(), None),
     plan=(lambda o: PlanCallback(), None),
     one=(lambda o: OnePerKind(), None))

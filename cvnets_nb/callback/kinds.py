@@ -13,11 +13,12 @@ from fastai.callback.mixup import MixHandler
 from .cost import CostLedger
 from .ema import EMA
 from .memory import KeepMemory
+from .threads import Threads
 from .plan import Selection
 from .select import SelectiveBackprop
 
 # %% ../../nbs/58a_callback.kinds.ipynb #8e9bf2e9
-kinds = (SelectiveBackprop, Selection, CostLedger, EMA, MixHandler, ChannelsLast, KeepMemory,
+kinds = (SelectiveBackprop, Selection, CostLedger, EMA, MixHandler, ChannelsLast, KeepMemory, Threads,
          (MixedPrecision,NonNativeMixedPrecision))
 
 def kind_of(
