@@ -449,7 +449,7 @@ def _plain(dl):
 # %% ../../nbs/21_data.loader.ipynb #22070249
 @patch
 def with_plan(self:DataLoaders,
-    sampler, # `SScFBS`, `MScFBS`, `MScVBS` or `Growing`
+    sampler, # `SScFBS`, `MScFBS`, `MScVBS`, `Growing` or `Progressive`
     valid_sampler=None, # Sampler of validation; None keeps the size and batch size it has
     seed:int=None, # Seed of the plans; None draws one from the training loader's own generator
     replace:bool=False, # Take another training sample where one cannot be read, and count it? Validation: an error
