@@ -239,10 +239,11 @@ def _free(out):
 
 def _option(k, v):
     "An option with its value, as typed"
+    k = k.replace('_', '-')
     if k == 'set': return '--set' if v else '--no-set'
     if v is True: return f'--{k}'
     if v is None or v is False: return f'no --{k}'
-    return f"--{k.replace('_', '-')} {_text(v)}"
+    return f'--{k} {_text(v)}'
 
 # %% ../nbs/82_cli.ipynb #b27f9126
 def check_writable(
