@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
            'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic',
-           'in_larger_steps', 'sized_for', 'regrown', 'GrowWithFit', 'recipe_model', 'make_learner', 'constructed',
-           'is_lazy', 'chosen_by', 'learner_cbs', 'finished', 'set_learner']
+           'in_larger_steps', 'sized_for', 'regrown', 'GrowWithFit', 'unlike_fit', 'recipe_model', 'make_learner',
+           'constructed', 'is_lazy', 'chosen_by', 'learner_cbs', 'finished', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
 import inspect, torch
@@ -26,6 +26,7 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import num_distrib
 from .core import nearest_multiple, warn
 from .samplers import *
+from .samplers.multiscale import scaled_size
 from .data import find_sized
 from .data.augment import RecipeCrop
 from .data.sized import AlbumentationsTfm, size_of
@@ -42,15 +43,27 @@ from .recipes.train import recipe_mix, recipe_sampler
 def planned(
     dls:DataLoaders, # Any fastai `DataLoaders` with a sized transform
     sampler=None, # A sampler; None keeps the plan of `dls`, or makes one for its size; False leaves fastai's own loader
-    recipe:Recipe=None # Whose sampler to make where `dls` has no plan; None for `MScVBS`
+    recipe:Recipe=None, # Whose sampler to make where `dls` has no plan; None for `MScVBS`
+    train_size=None # Its base: a share of the data's size, or pixels; None is the data's size
 )->DataLoaders: # `dls` itself where it has a plan already and no sampler is given
     "`dls` with a plan-driven training loader"
+    if train_size is not None: _check_train_size(dls, sampler, train_size)
     if sampler is False: return dls
     if sampler is None:
         if has_plan(dls.train): return dls
-        hw = base_size(dls)
+        hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
         sampler = MScVBS(hw, dls.train.bs) if recipe is None else recipe_sampler(recipe, hw)
     return dls.with_plan(sampler)
+
+def _check_train_size(dls, sampler, train_size):
+    "Refuse a size of training beside a sampler, which has one, and without a plan"
+    if sampler is False: raise ValueError(f"train_size={train_size!r} is the base of a plan, and sampler=False leaves "
+                                          "fastai's loader: leave one of the two out")
+    has = dls.train.sampler if sampler is None and has_plan(dls.train) else sampler
+    if has is None: return
+    size = scaled_size(base_size(dls), train_size)
+    raise ValueError(f"train_size={train_size!r} and a sampler of size {has.size} are given, and the sampler's size "
+                     f"is that of training: make the sampler with {size} in place of {has.size}, and leave train_size out")
 
 def base_size(
     dls:DataLoaders # With a sized transform
@@ -243,7 +256,8 @@ def _with_divisor(s, divisor):
 def _steps_text(s):
     "A multi-scale sampler as it is typed"
     if isinstance(s, Growing): s = s.sampler
-    return f"{type(s).__name__}({_hw(s)}, {s.bs}, divisor={s.divisor})"
+    epochs = f', {s.epochs}' if isinstance(s, Progressive) else ''
+    return f"{type(s).__name__}({_hw(s)}, {s.bs}{epochs}, divisor={s.divisor})"
 
 # %% ../nbs/70_learner.ipynb #d3106fb1
 def sized_for(
@@ -305,12 +319,23 @@ class GrowWithFit(Callback):
         if not is_fit(self.learn): return
         recipe = getattr(self.learn, 'recipe', None)
         if recipe is not None: self.learn.dls = regrown(self.dls, recipe, self.n_epoch)
-        self._warn_if_short(getattr(self.dls.train, 'sampler', None))
-    def _warn_if_short(self, s):
-        n = self.n_epoch
-        if not isinstance(s, Growing) or n > s.until*(s.epochs-1): return
-        warn(f"these sizes grow over {s.epochs} epochs and this fit has {n}, so it never reaches {s.size}: "
-             f"make the sampler with Growing(..., epochs={n})")
+        self._warn_if_other(getattr(self.dls.train, 'sampler', None))
+    def _warn_if_other(self, s):
+        why = unlike_fit(s, self.n_epoch)
+        if why: warn(f"these sizes grow over {s.epochs} epochs and this fit has {self.n_epoch}, so it {why}: "
+                     f"make the sampler with {type(s).__name__}(..., epochs={self.n_epoch})")
+
+def unlike_fit(
+    s, # A sampler, or None
+    n_epoch:int # Of the fit
+)->str: # Empty where they fit
+    "What comes of a fit that is longer or shorter than the growth of its sizes was made for"
+    if isinstance(s, Growing): return f'never reaches {s.size}' if n_epoch <= s.until*(s.epochs-1) else ''
+    if not isinstance(s, Progressive) or n_epoch == s.epochs: return ''
+    last = s.size_at(n_epoch-1)
+    if last != s.base: return f'ends at {last[0] if last[0] == last[1] else last} and never reaches {s.size}'
+    full = sum(s.size_at(e) == s.base for e in range(n_epoch))
+    return f'is at {s.size} for {full} of them'
 
 # %% ../nbs/70_learner.ipynb #21542bb8
 def recipe_model(
@@ -440,6 +465,7 @@ def set_learner(
     task=None, # A name of `list_tasks()` or a `Task`; None reads it from the targets
     speed:bool=True, # With channels-last, and mixed precision on a GPU?
     verify:bool=True, # Check all targets first, where the task has such a check?
+    train_size=None, # Base size of the plan that is made: a share of the data's size, e.g. .75, or pixels; None is it
     **kwargs # Of `Learner`, and else of the model
 )->Learner: # With `learn.set`, `learn.cost` and `learn.task`
     "A fastai `Learner` with multi-scale variable batches (MSc-VBS) and Sample Efficient Training (arXiv 2206.02002)"
@@ -447,7 +473,7 @@ def set_learner(
     task.check(dls, verify)
     recipe = fitted(recipe, dls, task)
     chosen = sampler is not None or has_plan(dls.train)
-    dls = planned(recipe_data(dls, recipe, task), sampler, recipe)
+    dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size)
     own,model_kw = split_keywords(task, recipe, loss_func, metrics, kwargs)
     own['cbs'] = learner_cbs(dls, task.default_set if set is True else set, recipe, speed, L(cbs), arch)
     learn = make_learner(task, dls, arch, pretrained, n_out, model_kw, recipe, **own)

@@ -34,7 +34,15 @@ def multis(draw, max_bs=40):
 singles  = st.builds(SScFBS, st.integers(1, 300), st.integers(1, 40))
 growings = st.builds(Growing, multis(), st.integers(2, 40), st.floats(.05, 1))
 static   = singles | multis()
-samplers = static | growings
+
+@st.composite
+def progressives(draw):
+    "A valid Progressive"
+    side = draw(st.sampled_from([64, 96, 128, 224, (96,128), (224,192)]))
+    hold,full = sorted(draw(st.tuples(st.floats(0, 1), st.floats(.05, 1))))
+    return Progressive(side, draw(st.integers(1, 40)), draw(st.integers(2, 40)), draw(st.floats(.3, .8)), hold, full, constant_pixels=draw(st.booleans()))
+
+samplers = static | growings | progressives()
 counts   = st.integers(1, 60) | st.integers(1, 3000)
 worlds   = st.integers(1, 9)
 epochs   = st.integers(0, 50)
@@ -99,11 +107,24 @@ def test_pairs_follow_the_formula(s):
 @given(samplers)
 def test_samplers_are_frozen_values_that_pickle_and_show_themselves(s):
     assert pickle.loads(pickle.dumps(s)) == s and hash(s) == hash(replace(s))
-    with pytest.raises(FrozenInstanceError): s.until = 1
+    with pytest.raises(FrozenInstanceError): s.bs = 1
     assert s.with_bs(7).bs == 7 and s.with_bs(s.bs) == s and s.with_bs(7).base == s.base
     assert type(s).__name__ in repr(s) and '\n' not in repr(s)
     assert s._repr_html_().count('<tr>') == len(s.pairs) + 1 and s._repr_markdown_().count('\n|') == len(s.pairs) + 2
-    assert s.needs_epoch == isinstance(s, Growing)
+    assert s.needs_epoch == isinstance(s, (Growing, Progressive))
+
+@given(progressives())
+def test_a_progressive_sampler_grows_once_from_its_start_to_its_base(s):
+    sides = [max(s.size_at(e)) for e in range(s.epochs)]
+    assert sides == sorted(sides) and sides[-1] == max(s.base) == max(s.size_at(s.epochs+9))
+    assert sides[0] < sides[-1] or s.hold*s.epochs < 1 and s.full*s.epochs < 1
+    assert all(v % s.step == 0 for e in range(s.epochs) for v in s.size_at(e))
+    assert s.pairs[-1] == (*s.base, s.bs)
+    for e in range(s.epochs):
+        if e < s.hold*s.epochs - 1e-9 and e < s.epochs-1: assert abs(sides[e] - s.start*max(s.base)) <= s.step/2 + 1e-6 or sides[e] == s.step
+        if e >= s.full*s.epochs: assert s.size_at(e) == s.base
+        [(h,w,b)] = s.pairs_at(e)
+        assert b == s.bs if not s.constant_pixels else h*w*b <= s.base[0]*s.base[1]*s.bs*1.01
 
 def test_a_square_is_one_value_however_it_is_written():
     assert MScVBS((224,224), 64) == MScVBS([224,224], 64) == MScVBS(np.int64(224), 64) == MScVBS(224, 64)

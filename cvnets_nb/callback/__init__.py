@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory', 'Threads',
-           'EMA', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
+           'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind',
+           'EpochLines']
 
 # %% ../../nbs/59_callback.__init__.ipynb #a26ebda3
 from .plan import PlanCallback
@@ -14,10 +15,11 @@ from .checkpoint import CheckpointCallback, load_checkpoint
 from .memory import KeepMemory, keep_memory
 from .threads import Threads
 from .ema import EMA
+from .refresh import RefreshNorms
 from .distill import Distill
 from .select import InfoBatch, SelectiveBackprop
 from .best import BestWeights
 from .kinds import OnePerKind
 from .lines import EpochLines
 _all_ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory',
-         'Threads', 'EMA', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
+         'Threads', 'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']

@@ -293,6 +293,22 @@ def add_epoch(self:CostLedger):
     self._peak = max(mem, self._peak or 0) if mem else None
     self._add_base(next(iter(run.seen)))
 
+# %% ../../nbs/52_callback.cost.ipynb #6a22a0cc
+@patch
+def add_outside(self:CostLedger,
+    xb, # Inputs of one of its batches
+    n:int, # Samples
+    updates:int=0, # Steps of an optimizer; 0 is a pass that only predicts
+    seconds:float=0. # That it took; 0 within an epoch, whose clock runs
+):
+    "Add samples that were seen outside of the steps of an epoch, of one size"
+    self._known.setdefault('xb', apply(lambda t: t.as_subclass(Tensor).to('meta'), tuple(xb)))
+    sizes = {tuple(xb[0].shape[-2:]) if xb[0].ndim >= 4 else (1,1):n}
+    self._tot['seconds'] += seconds
+    self._tot['updates'] += updates
+    self._add(self._tot, sizes, train=updates > 0)
+    if not updates: self._add(self._tot, sizes, train=False, pre='recheck_')
+
 # %% ../../nbs/52_callback.cost.ipynb #80b7aa6c
 @patch(as_prop=True)
 def totals(self:CostLedger):

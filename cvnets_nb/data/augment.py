@@ -49,6 +49,10 @@ class PILAugment(Transform):
     ):
         super().__init__()
         self.aug = aug
+    @property
+    def magnitude(self): return self.aug.magnitude          # of RandAugment
+    @magnitude.setter
+    def magnitude(self, v): self.aug.magnitude = v
     def encodes(self, x:PILImage): return self.aug(x)
 
 # %% ../../nbs/26_data.augment.ipynb #f8ca1510

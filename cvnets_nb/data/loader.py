@@ -19,7 +19,7 @@ from fastai.torch_core import to_device
 from ..core import check_int, warn
 from ..samplers import SScFBS
 from .arrays import array_reader, targets_stay
-from .sized import find_sized
+from .sized import find_sized, set_strength, size_pct
 from .workers import Workers, compact
 
 # %% ../../nbs/21_data.loader.ipynb #c88eaa18
@@ -113,6 +113,7 @@ def _at_start(self:PlanDL, n):
     self._version = 0                 # goes up when `active` changes
     self._plan = None,None            # what it was made from, and the plan
     self._workers = None,None         # what they know, and the processes; None while a pass uses them
+    self._ends = None,None            # a sampler, and its smallest and largest pair
     self._stay = None,None            # a dataset, and whether its targets stay as they are when images are cropped
     self._turn = 0                    # number of the pass that runs
     self._peek = False                # is it `one_batch` that reads?
@@ -165,6 +166,15 @@ def _steps(self:PlanDL, plan):
     for it in plan: yield it.h, it.w, list(itertools.islice(idxs, len(it.ids))) if fixed else it.ids
 
 @patch
+def strength_at(self:PlanDL,
+    h:int, # Height of the images
+    w:int # Width
+)->float: # 0 for the smallest size of the sampler, 1 for its largest
+    "How strong augmentation is at a size, where transforms have been told by `stronger`"
+    if self._ends[0] is not self.sampler: self._ends = self.sampler,[self.sampler.pairs[i] for i in (0,-1)]
+    return size_pct((h,w), self._ends[1])
+
+@patch
 def make_batch(self:PlanDL,
     h:int, # Height of the images
     w:int, # Width
@@ -172,6 +182,7 @@ def make_batch(self:PlanDL,
 ): # A batch, before the transforms of `after_batch`
     "Read and collate one step"
     self.sized.set((h,w))
+    set_strength(self.after_item, self.strength_at(h, w))
     if self._stay[0] is not self.dataset: self._stay = self.dataset,targets_stay(self.dataset)
     reader = array_reader(self, self.coarse, self._stay[1])
     if reader is None: return self.do_batch([self._read(int(i), self.do_item) for i in ids])
@@ -309,6 +320,7 @@ def batches_of(self:PlanDL,
     try:
         for b,it in zip(self._made(plan), plan):
             self.sized.set((it.h, it.w))
+            set_strength(self.after_batch, self.strength_at(it.h, it.w))
             yield self._checked(self._on_device(b), it)
         self.after_iter()
         if self.replace: self._tell()
@@ -437,7 +449,7 @@ def _plain(dl):
 # %% ../../nbs/21_data.loader.ipynb #22070249
 @patch
 def with_plan(self:DataLoaders,
-    sampler, # `SScFBS`, `MScFBS`, `MScVBS` or `Growing`
+    sampler, # `SScFBS`, `MScFBS`, `MScVBS`, `Growing` or `Progressive`
     valid_sampler=None, # Sampler of validation; None keeps the size and batch size it has
     seed:int=None, # Seed of the plans; None draws one from the training loader's own generator
     replace:bool=False, # Take another training sample where one cannot be read, and count it? Validation: an error

@@ -19,8 +19,8 @@ from fastai.vision.augment import RandomResizedCropGPU, RatioResize, Resize
 from ..core import as_size
 
 # %% auto #0
-__all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'valid_size', 'get_albumentations',
-           'AlbumentationsTfm']
+__all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'valid_size', 'stronger', 'set_strength',
+           'size_pct', 'get_albumentations', 'AlbumentationsTfm']
 
 # %% ../../nbs/20_data.sized.ipynb #cc1b37bc
 _adapters = {}
@@ -192,6 +192,41 @@ def valid_size(
     sampler = getattr(dl, 'sampler', None)
     if hasattr(sampler, 'base'): return tuple(sampler.base)
     return find_sized(dl.after_item, dl.after_batch, split_idx=1).base
+
+# %% ../../nbs/20_data.sized.ipynb #eae97973
+def stronger(
+    tfm, # A transform; changed in place
+    **ranges # Attributes of it: `(at the smallest size, at the largest)`, e.g. `min_scale=(.6,.25)`; two ints stay whole
+): # `tfm`
+    "Let attributes of a transform change with the size of a plan's steps, in proportion to the longer side"
+    nm = type(tfm).__name__
+    for k,v in ranges.items():
+        if not hasattr(tfm, k) or k not in {*vars(tfm), *dir(type(tfm))}: raise ValueError(
+            f"{nm} has no attribute {k!r} to change with the size; it has {', '.join(vars(tfm))}")
+        if not isinstance(v, (tuple,list)) or len(v) != 2:
+            raise ValueError(f"{k} must be two values, at the smallest size and at the largest, got {v!r}")
+    if not ranges: raise ValueError(f"name what of {nm} is to change, e.g. min_scale=(.6,.25) of a RandomResizedCrop")
+    tfm.strength = {k:tuple(v) for k,v in ranges.items()}
+    set_strength([tfm], 1)
+    return tfm
+
+def set_strength(
+    tfms, # A pipeline or transforms; those that `stronger` has seen are changed
+    pct:float # 0 for the smallest size, 1 for the largest
+):
+    "Set the strength of transforms between the two values that they have"
+    for t in _flat(tfms):
+        for k,(a,b) in getattr(t, '__dict__', {}).get('strength', {}).items():
+            v = a + (b-a)*pct
+            setattr(t, k, round(v) if isinstance(a, int) and isinstance(b, int) else v)
+
+def size_pct(
+    hw, # `(h, w)` of a step
+    pairs # `[(h, w, bs), …]` of its sampler, sorted
+)->float: # 1 also where there is one size
+    "How far a size is from the smallest of a plan to its largest, along the longer side"
+    lo,hi = (max(p[:2]) for p in (pairs[0], pairs[-1]))
+    return 1. if lo == hi else min(1., max(0., (max(hw)-lo)/(hi-lo)))
 
 # %% ../../nbs/20_data.sized.ipynb #7c792c75
 _quiet = 'NO_ALBUMENTATIONS_UPDATE'
