@@ -99,6 +99,7 @@ arms = {a.name:a for a in [
     Arm('vbs', 'vbs'),
     Arm('curriculum', 'fbs', grow=True),
     Arm('set', 'ssc', select=SET),
+    Arm('proxy', 'ssc', select=Proxy),
     Arm('curriculum_set', 'fbs', grow=True, select=SET),
     Arm('all', 'vbs', grow=True, select=SET)]}
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory', 'Threads',
-           'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind',
+           'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'Proxy', 'BestWeights', 'OnePerKind',
            'EpochLines']
 
 # %% ../../nbs/59_callback.__init__.ipynb #a26ebda3
@@ -18,8 +18,9 @@ from .ema import EMA
 from .refresh import RefreshNorms
 from .distill import Distill
 from .select import InfoBatch, SelectiveBackprop
+from .proxy import Proxy
 from .best import BestWeights
 from .kinds import OnePerKind
 from .lines import EpochLines
 _all_ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory',
-         'Threads', 'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
+         'Threads', 'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'Proxy', 'BestWeights', 'OnePerKind', 'EpochLines']

@@ -145,6 +145,7 @@ _also = 'seconds','wait_seconds','recheck_samples','recheck_pixels','recheck_flo
 class _Run:
     "What is counted while a fit runs"
     acc = 0     # samples since single-scale training's last update
+    def __init__(self): self.work = []      # what other networks did for the coming epoch; it comes before `start`
     def start(self):
         self.updates = 0
         self.wait = 0.
@@ -194,7 +195,7 @@ class CostLedger(PlanCallback):
         if self._run: self._run.whole = False
     def after_train(self):
         super().after_train()
-        if self._run and self._run.whole and self._run.seen: self.add_epoch()
+        if self._run: self.add_epoch()
     def after_fit(self):
         super().after_fit()
         self._run = None
@@ -244,6 +245,26 @@ def _try_flops(self:CostLedger, model, size, train):
              "the other costs are counted")
         return None
 
+# %% ../../nbs/52_callback.cost.ipynb #c181df0d
+@patch
+def add_work(self:CostLedger,
+    n:int, # Samples
+    h:int, # Height in pixels
+    w:int, # Width in pixels
+    flops:int, # Operations, of all of them
+    seconds:float=0. # Time that the clock of the epoch does not see
+):
+    "Add what another network did for the epoch that begins"
+    if self._run: self._run.work.append(dict(samples=n, pixels=n*h*w, flops=flops, seconds=seconds))
+
+@patch
+def _add_others(self:CostLedger, others):
+    "Add the work of other networks to the totals"
+    for work in others:
+        self._tot['seconds'] += work['seconds']
+        for k in ('samples','pixels','flops'):
+            for key in (k, f'recheck_{k}'): self._tot[key] = None if self._tot[key] is None else self._tot[key] + work[k]
+
 # %% ../../nbs/52_callback.cost.ipynb #f74aeaa0
 def _of_all(counter, dl):
     "The sum over all processes"
@@ -278,9 +299,12 @@ def _add_base(self:CostLedger, first):
 # %% ../../nbs/52_callback.cost.ipynb #f052d230
 @patch
 def add_epoch(self:CostLedger):
-    "Add what an epoch of training has counted"
+    "Add what an epoch of training has counted, if it ran to its end"
     run = self._run
     dl = self.learn.dl
+    others = run.work
+    run.work = []
+    if not (run.whole and run.seen): return
     if self.device.type == 'cuda': torch.cuda.synchronize(self.device)
     self._tot['seconds'] += time.perf_counter() - run.t0
     self._tot['wait_seconds'] += run.wait
@@ -289,6 +313,7 @@ def add_epoch(self:CostLedger):
     self._add(self._tot, _of_all(run.seen, dl))
     self._add(self._tot, passes, train=False)
     self._add(self._tot, passes, train=False, pre='recheck_')
+    self._add_others(others)
     mem,self._memory = peak_memory(self.device)
     self._peak = max(mem, self._peak or 0) if mem else None
     self._add_base(next(iter(run.seen)))
@@ -312,7 +337,7 @@ def add_outside(self:CostLedger,
 # %% ../../nbs/52_callback.cost.ipynb #80b7aa6c
 @patch(as_prop=True)
 def totals(self:CostLedger):
-    "What all epochs cost; `recheck_…` are the part of `SET`'s passes"
+    "What all epochs cost; `recheck_…` are the part of `SET`'s passes and of other networks"
     own = {k:v for k,v in self._tot.items() if not k.startswith('recheck')}
     rechecks = {k:v for k,v in self._tot.items() if k.startswith('recheck')}
     return {**own, 'peak_memory':self._peak, **rechecks}

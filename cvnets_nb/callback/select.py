@@ -36,10 +36,14 @@ def sample_losses(
     *yb # Targets
 )->Tensor: # (b,)
     "The loss of each sample"
-    with NoneReduce(loss_func) as lf: losses = lf(pred, *yb).as_subclass(Tensor)
     n = len(yb[0])
-    if losses.ndim == 0 or losses.shape[0] % n: raise ValueError(
-        f"{loss_func!r} gives no loss for each of the {n} samples; use one with reduction='none'")
+    none = f"{loss_func!r} gives no loss for each of the {n} samples; use one with reduction='none'"
+    try:
+        with NoneReduce(loss_func) as lf: losses = lf(pred, *yb).as_subclass(Tensor)
+    except TypeError as e:
+        if 'reduction' in str(e): raise ValueError(none) from e
+        raise
+    if losses.ndim == 0 or losses.shape[0] % n: raise ValueError(none)
     return losses.reshape(n, -1).mean(1)
 
 # %% ../../nbs/57_callback.select.ipynb #24db7cb9
