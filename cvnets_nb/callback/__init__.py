@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory', 'EMA',
-           'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
+           'Distill', 'InfoBatch', 'RandomSubset', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
 
 # %% ../../nbs/59_callback.__init__.ipynb #a26ebda3
 from .plan import PlanCallback
@@ -14,9 +14,9 @@ from .checkpoint import CheckpointCallback, load_checkpoint
 from .memory import KeepMemory, keep_memory
 from .ema import EMA
 from .distill import Distill
-from .select import InfoBatch, SelectiveBackprop
+from .select import InfoBatch, RandomSubset, SelectiveBackprop
 from .best import BestWeights
 from .kinds import OnePerKind
 from .lines import EpochLines
 _all_ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory',
-         'EMA', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
+         'EMA', 'Distill', 'InfoBatch', 'RandomSubset', 'SelectiveBackprop', 'BestWeights', 'OnePerKind', 'EpochLines']
