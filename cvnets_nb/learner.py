@@ -455,7 +455,7 @@ def set_learner(
     dls:DataLoaders, # Any fastai `DataLoaders`; the task is read from its targets
     arch, # A name of `list_models()`, a constructor as `vision_learner` takes, or any `nn.Module`
     sampler=None, # A sampler; None keeps the plan of `dls` or makes an MSc-VBS; False keeps fastai's loader, no SET
-    set=True, # True for `SET()`, False for none, or a `SET(...)`, `InfoBatch(...)`, `SelectiveBackprop(...)` or `Proxy(...)`
+    set=True, # True for `SET()`, False for none, or one that selects: `SET(...)`, `Proxy(...)`, …
     recipe=None, # A name of `list_recipes()` or a YAML file, fitted to the data; or a `Recipe`, taken as it is
     pretrained=False, # True for published weights, or 'cvnets:<variant>', 'torchvision', a path or a state dict
     metrics=None, # fastai metrics; None takes the task's: accuracy of classes, mean IoU and pixel accuracy of masks

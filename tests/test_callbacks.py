@@ -273,7 +273,8 @@ def test_an_interrupted_fit_loses_no_change_of_the_loss(dls, teacher):
     assert abs(float(learn.validate()[0]) - before) < 1e-6
     for b in probe.batches: assert abs(b.loss - float(F.cross_entropy(b.pred, b.y))) < 1e-5
 
-@pytest.mark.parametrize('select', [lambda: SET(THRESHOLD, 1, keep=.1, until=.8), lambda: InfoBatch(.5, until=.75)])
+@pytest.mark.parametrize('select', [lambda: SET(THRESHOLD, 1, keep=.1, until=.8), lambda: InfoBatch(.5, until=.75),
+                                    lambda: RandomSubset(.5, until=.8)])
 def test_a_skipped_epoch_leaves_no_choice_behind(select, dls, tmp_path):
     "A training resumed at the epoch at which all samples come back trains on all of them"
     def samples(learn): return [len(np.concatenate([b.ids for b in learn.probe.batches if b.epoch == e] or [np.zeros(0)])) for e in range(5)]

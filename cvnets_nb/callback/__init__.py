@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory', 'Threads',
-           'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'Proxy', 'BestWeights', 'OnePerKind',
-           'EpochLines']
+           'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'RandomSubset', 'SelectiveBackprop', 'Proxy', 'BestWeights',
+           'OnePerKind', 'EpochLines']
 
 # %% ../../nbs/59_callback.__init__.ipynb #a26ebda3
 from .plan import PlanCallback
@@ -17,10 +17,11 @@ from .threads import Threads
 from .ema import EMA
 from .refresh import RefreshNorms
 from .distill import Distill
-from .select import InfoBatch, SelectiveBackprop
+from .select import InfoBatch, RandomSubset, SelectiveBackprop
 from .proxy import Proxy
 from .best import BestWeights
 from .kinds import OnePerKind
 from .lines import EpochLines
 _all_ = ['PlanCallback', 'SET', 'CostLedger', 'CheckpointCallback', 'load_checkpoint', 'KeepMemory', 'keep_memory',
-         'Threads', 'EMA', 'RefreshNorms', 'Distill', 'InfoBatch', 'SelectiveBackprop', 'Proxy', 'BestWeights', 'OnePerKind', 'EpochLines']
+         'Threads', 'EMA', 'RefreshNorms', 'Distill',
+         'InfoBatch', 'RandomSubset', 'SelectiveBackprop', 'Proxy', 'BestWeights', 'OnePerKind', 'EpochLines']
