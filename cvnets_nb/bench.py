@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['arms', 'coarse', 'Arm', 'smaller', 'with_counts', 'Clock', 'train_arm', 'accuracy_at', 'run_row', 'schedule',
            'read_rows', 'write_row', 'machine', 'made_on', 'same_machine', 'run_rows', 'startable', 'counts_from',
-           'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares', 'gaps', 'plot_frontier', 'ladders',
-           'score_at', 'same_cost', 'cost_at', 'cost_for', 'plot_same_cost', 'finer', 'step_rate', 'step_rates',
-           'same_models', 'zoo_row', 'zoo', 'best_test_size', 'settled', 'rounding', 'export_row', 'zoo_exports']
+           'stored', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares', 'gaps', 'plot_frontier',
+           'ladders', 'score_at', 'same_cost', 'cost_at', 'cost_for', 'plot_same_cost', 'finer', 'step_rate',
+           'step_rates', 'same_models', 'zoo_row', 'zoo', 'best_test_size', 'settled', 'rounding', 'export_row',
+           'zoo_exports']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
@@ -100,6 +101,7 @@ class Arm:
 arms = {a.name:a for a in [
     Arm('fastai', speed=False),
     Arm('fastai_speed'),
+    Arm('one_size', 'ssc'),
     Arm('vbs', 'vbs'),
     Arm('curriculum', 'fbs', grow=True),
     Arm('set', 'ssc', select=SET),
@@ -412,10 +414,20 @@ def counts_from(
             f"the rows of {k[0]!r} need the column `counts`, and the table was begun without: begin another table")
     return waits
 
+# %% ../nbs/81_bench.ipynb #110d0f36
+def stored(
+    data, # `data(seed, num_workers)` -> `DataLoaders`
+    folder # Of the store
+):  # The same with training images from the store
+    "The data of a comparison, read from a store of raw pixels, which the first run fills"
+    def read(seed, num_workers): return data(seed, num_workers).cached(folder, format='raw', progress=False)
+    return read
+
 # %% ../nbs/81_bench.ipynb #07ed824c
 def _folder_row(arm, epochs, seed, path, table, arch, size, bs, per_class, lr, own=None, sizes=None, model=None,
-                short=None):
+                short=None, store=None):
     data = folder_task(path).compared(path, size, bs, per_class=per_class, short=short)
+    if store: data = stored(data, store)
     arm = {**arms, **(own or {})}[arm]
     if arm.counts_of: arm = with_counts(arm, read_rows(table), epochs, seed)
     return run_row(data, arm, epochs, seed, arch, size, lr, sizes=sizes, model=model)
@@ -437,12 +449,13 @@ def frontier(
     budget_s:float=None, # Start no row after so many seconds
     sizes=None, # Sizes of the validation images at which accuracy is noted too
     model:dict=None, # Keywords of the model
-    short:int=None # Short side that images with masks are kept at
+    short:int=None, # Short side that images with masks are kept at
+    store=None # Folder of a store of raw pixels that training images are read from; None reads the files
 )->list: # All rows of the CSV
     "Run the comparison of `names` over a ladder of budgets, arms interleaved"
     own = {a.name:a for a in names or () if isinstance(a, Arm)}
     f = partial(_folder_row, path=str(path), table=str(table), arch=arch, size=size, bs=bs, per_class=per_class, lr=lr,
-                own=own, sizes=sizes, model=model, short=short)
+                own=own, sizes=sizes, model=model, short=short, store=store and str(store))
     rows = read_rows(table)
     done = [(r['arm'], r['epochs'], r['seed']) for r in rows]
     todo = schedule([getattr(a, 'name', a) for a in names or arms], budgets, seeds, done)
