@@ -20,7 +20,8 @@ def n_threads(
     workers:int=0 # Processes of the loader
 )->int: # At least 1
     "Threads that a training step on a CPU has work for"
-    free = max(cores-workers, cores//2, 1)
+    spare = cores > 2
+    free = max(cores-max(workers, spare), cores//2, 1)
     return max(1, min(free, int(work//work_of_thread)))
 
 # %% ../../nbs/54a_callback.threads.ipynb #bf4efb85
