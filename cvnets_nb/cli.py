@@ -314,10 +314,11 @@ def open_run(
     return out, settings(given), None
 
 def _make_absolute(given):
-    "Make the paths of data, recipe and weights absolute, so that a run can be resumed from any folder"
+    "Make the paths of data, copies, recipe and weights absolute, so that a run can be resumed from any folder"
     data = given.get('data')
     recipe = given.get('recipe')
     own = given.get('pretrained')
+    if isinstance(given.get('cache'), str): given['cache'] = str(Path(given['cache']).expanduser().resolve())
     if isinstance(own, str) and Path(own).suffix: given['pretrained'] = str(Path(own).expanduser().resolve())
     if data is not None: given['data'] = str(Path(data).expanduser().resolve())
     if recipe and recipe.endswith(('.yaml','.yml')): given['recipe'] = str(Path(recipe).expanduser().resolve())

@@ -57,6 +57,7 @@ class LazyImage:
         self.data = Path(o).read_bytes() if isinstance(o, (str,Path)) else b''
         hw = jpeg_size(self.data)
         self.array = np.array(opener(o)) if hw is None else None
+        if self.array is not None and self.array.ndim == 2: self.array = self.array[...,None]      # grey
         self.hw = hw or self.array.shape[:2]
     @property
     def size(self): return self.hw[1],self.hw[0]          # as Pillow has it, for transforms that ask
@@ -141,6 +142,8 @@ def _is_known(t):
     own = type(t) in (RandomResizedCrop,Resize) and t.p == 1 and t.mode in modes
     return own and getattr(t, 'method', 'crop') in ('crop','squish')
 
+def _works_here(t, split_idx): return t.split_idx is None or t.split_idx == split_idx
+
 def _own_methods(dl, names=('create_item','do_item','do_batch','create_batch','retain')):
     "Are these of the loader's methods fastai's own?"
     return all(getattr(getattr(dl, nm), '__func__', None) is getattr(DataLoader, nm) for nm in names)
@@ -154,7 +157,7 @@ def known_tfms(
     opener = opener_of(ds.tls[0].tfms.fs[-1]) if ds.tls[0].tfms.fs else None
     fs = list(dl.after_item.fs)
     sized = [t for t in fs if type(t) in (RandomResizedCrop,Resize)]
-    known = len(sized) == 1 and any(type(t) is ToTensor for t in fs) and all(map(_is_known, fs))
+    known = len(sized) == 1 and _works_here(sized[0], ds.split_idx) and any(type(t) is ToTensor for t in fs) and all(map(_is_known, fs))
     return (opener,fs) if known and opener is not None else None
 
 # %% ../../nbs/22b_data.arrays.ipynb #cee4d151
@@ -173,7 +176,7 @@ class ArrayReader:
     ): # A `LazyImage`
         "An image, not decoded yet"
         tl = self.tls[0]
-        o = compose_tfms(tl.items[i], tl.tfms.fs[:-1], split_idx=tl.tfms.split_idx)
+        o = compose_tfms(getattr(tl.items, 'iloc', tl.items)[i], tl.tfms.fs[:-1], split_idx=tl.tfms.split_idx)
         return self.opener.lazy(o) if hasattr(type(self.opener), 'lazy') else LazyImage(o, self.opener)
     def item(self,
         i:int # Position in the dataset
@@ -186,7 +189,7 @@ class ArrayReader:
             if type(t) is ToTensor: continue
             t.before_call((im,), split_idx=self.split_idx)
             if type(t) is not FlipItem: crop,mode,before = crop_of(t, im.size),modes[t.mode],flip
-            elif t.do and t.split_idx == self.split_idx: flip = not flip
+            elif t.do and _works_here(t, self.split_idx): flip = not flip
         if before: crop = crop.mirrored(im.size)
         return take(im, crop, mode, flip, self.ratio), *ys
     def batch(self,

@@ -4,21 +4,23 @@
 
 # %% ../../nbs/25a_data.cached.ipynb #b1df635b
 from __future__ import annotations
-import math, psutil
-import numpy as np
+import math, psutil, random
+import numpy as np, torch
 from copy import copy
 from pathlib import Path
+from types import MethodType
 from PIL import Image
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import ItemTransform
 from fasttransform.transform import compose_tfms
 from fastai.data.core import DataLoaders, Datasets
-from fastai.vision.core import TensorBBox, TensorPoint
+from fastai.vision.core import PILImage, PILMask, TensorBBox, TensorPoint
 from ..core import check_int
 from .arrays import opener_of, stays
 from .image import OpenImage
-from .sized import find_sized
+from .loader import PlanDL
+from .sized import AlbumentationsTfm, find_sized, size_of
 from .store import ImageStore, StoredImage, formats
 
 # %% auto #0
@@ -50,10 +52,12 @@ def raw_bytes(
     "About how many bytes the copies of `files` are as raw pixels, from the headers of some"
     some = [files[i] for i in np.linspace(0, len(files)-1, min(n, len(files))).astype(int)]
     def pixels(f):
-        with Image.open(f) as im: w,h = im.size
-        scale = min(1, short/min(w,h))
-        return w*h*scale**2
-    return int(3*len(files)*np.mean([pixels(f) for f in some]))
+        try:
+            with Image.open(f) as im: w,h = im.size
+        except (OSError,SyntaxError): return                     # `fill` says which cannot be read
+        return w*h*min(1, short/min(w,h))**2
+    found = [p for p in map(pixels, some) if p is not None]
+    return int(3*len(files)*np.mean(found)) if found else 0
 
 def choose_format(
     files, # Paths of images
@@ -79,9 +83,11 @@ class FitTargets(ItemTransform):
         size # `(w, h)` of the copy
     ):
         "One target, at the size of the copy"
-        if isinstance(y, Image.Image): return type(y)(y.resize(size, Image.NEAREST)) if y.size == full else y
+        if isinstance(y, Image.Image):
+            how = Image.NEAREST if isinstance(y, PILMask) else Image.BILINEAR        # Pillow's is with antialiasing
+            return type(y)(y.resize(size, how)) if y.size == full else y
         if not isinstance(y, (TensorPoint,TensorBBox)): return y
-        scale = y.new_tensor([size[0]/full[0], size[1]/full[1]]*(y.shape[-1]//2))
+        scale = torch.tensor([size[0]/full[0], size[1]/full[1]]*(y.shape[-1]//2), device=y.device)
         kw = dict(img_size=size) if getattr(y, 'img_size', None) is not None else {}
         return type(y)(y*scale, **kw)
 
@@ -106,8 +112,7 @@ def image_files(
     "The files that a loader reads its images from"
     tl = dl.dataset.tls[0]
     before = tl.tfms.fs[:-1]
-    items = getattr(tl.items, 'items', tl.items)
-    items = [compose_tfms(o, before, split_idx=tl.tfms.split_idx) for o in _each(items)]
+    items = [compose_tfms(o, before, split_idx=tl.tfms.split_idx) for o in _each(tl.items)]
     odd = next((o for o in items if not isinstance(o, (str,Path))), None)
     if odd is not None: raise ValueError(
         f"cached keeps copies of image files, and these images are given as {type(odd).__name__}: "
@@ -116,17 +121,54 @@ def image_files(
 
 def _each(items): return (row for _,row in items.iterrows()) if hasattr(items, 'iterrows') else items
 
+# %% ../../nbs/25a_data.cached.ipynb #f3860382
+_by_pixels = {'CropPad','RandomCrop','CenterCrop','CropNonEmptyMaskIfExists','AtLeastOneBBoxRandomCrop','PadIfNeeded',
+              'RandomSizedCrop'}
+_resizes = {'Resize','RandomResizedCrop','SmallestMaxSize','LongestMaxSize','RandomSizedBBoxSafeCrop'}
+
+def _parts(t):
+    "A transform, or those that albumentations has in it, in order"
+    t = t.train if isinstance(t, AlbumentationsTfm) else t
+    return [o for c in t.transforms for o in _parts(c)] if hasattr(t, 'transforms') else [t]
+
+def _check_crops(dl):
+    "Refuse crops and padding by pixels of the photo: those before any resize"
+    for t in (o for f in dl.after_item.fs for o in _parts(f)):
+        names = {c.__name__ for c in type(t).__mro__}
+        if names & _by_pixels: raise ValueError(
+            f"{type(t).__name__} takes so many pixels of the photo, and the copies that cached makes are smaller: crop a "
+            "share of the photo, e.g. RandomResizedCrop(224, min_scale=0.5), or resize first, e.g. "
+            "[Resize(300), RandomCrop(224)], or leave cached out")
+        if names & _resizes or size_of(t) is not None: return
+
 # %% ../../nbs/25a_data.cached.ipynb #7191419b
-def _read_from(dl, store, opener):
+def _like(dl, ds, after_item):
+    "A loader like `dl` in all it was told, of another dataset and item transforms"
+    if isinstance(dl, PlanDL):
+        dl.check_copies(ds)
+        dl.seed                                                      # is drawn now where none was given, for both
+    res = copy(dl)
+    for k,v in vars(dl).items():
+        if getattr(v, '__self__', None) is dl: setattr(res, k, MethodType(v.__func__, res))
+    res.dataset,res.after_item = ds,after_item
+    res.rng = random.Random(random.randint(0, 2**32-1))              # as each of fastai's loaders has its own
+    res.fake_l = copy(dl.fake_l)
+    res.fake_l.dataset = res.fake_l
+    res.fake_l.d = res.fake_l.default = res
+    if isinstance(dl, PlanDL): res.clear_failed(len(ds))
+    return res
+
+# %% ../../nbs/25a_data.cached.ipynb #73bce87f
+def _read_from(dl, store, opener, check=False):
     "A loader like `dl` that opens its images from `store`"
     ds = copy(dl.dataset)
     ds.tls = L(copy(tl) for tl in ds.tls)
     tl = ds.tls[0]
     tl.tfms = copy(tl.tfms)
-    tl.tfms.fs = L(*tl.tfms.fs[:-1], StoredImage(store, opener))
+    tl.tfms.fs = L(*tl.tfms.fs[:-1], StoredImage(store, opener, check))
     after = copy(dl.after_item)
     after.fs = L(FitTargets(), *(t for t in after.fs if type(t) is not FitTargets)) if _follows(ds) else L(*after.fs)
-    return dl.new(ds, after_item=after)
+    return _like(dl, ds, after)
 
 def _follows(ds):
     "Are there targets in pixels of the photo, or masks?"
@@ -140,13 +182,15 @@ def open_store(
     quality:int=90, # Of a JPEG
     budget:int=None, # As in `choose_format`
     folder=None, # Of stores; None is `.cvnets_store` in the data's
-    upright:bool=False # Are images turned by what EXIF says?
+    opener=PILImage.create # What opens the images: others see other pixels, e.g. of 16 bits or turned by what EXIF says
 )->ImageStore: # Which may be empty
     "The store for these images and settings"
     if format not in ('auto',*formats): raise ValueError(f"format must be 'auto', 'raw' or 'jpeg', got {format!r}")
     if format == 'auto': format = choose_format(files, short, budget)
     folder = Path(path)/'.cvnets_store' if folder is None else Path(folder)
-    name = f'{format}-{short}' + (f'-q{quality}' if format == 'jpeg' else '') + '-upright'*upright
+    kind = 'fastai' if opener == PILImage.create else type(opener).__name__.lower()
+    name = f'{format}-{short}' + (f'-q{quality}' if format == 'jpeg' else '')
+    name += f'-{kind}' + '-upright'*getattr(opener, 'upright', False)
     return ImageStore(folder/name, short, format, quality, root=path)
 
 # %% ../../nbs/25a_data.cached.ipynb #3b008f67
@@ -164,11 +208,13 @@ def cached(self:DataLoaders,
     "These `DataLoaders` with images read from a store of small copies, which is filled first"
     loaders = self.loaders if valid else self.loaders[:1]
     opener = _opener(self.loaders[0])
-    files = [f for dl in loaders for f in image_files(dl)]
+    for dl in loaders: _check_crops(dl)
+    each = [image_files(dl) for dl in loaders]
+    files = [f for o in each for f in o]
     short = default_short(self.loaders[0]) if short is None else check_int('short', short)
-    store = open_store(files, self.path, short, format, quality, budget, folder, getattr(opener, 'upright', False))
-    store.fill(files, opener, n_threads, progress)
-    new = [_read_from(dl, store, opener) for dl in loaders]
+    store = open_store(files, self.path, short, format, quality, budget, folder, opener)
+    for dl,o in zip(loaders, each): store.fill(o, opener, n_threads, progress, skip=isinstance(dl, PlanDL) and dl.replace)
+    new = [_read_from(dl, store, opener, check=i>0) for i,dl in enumerate(loaders)]
     res = copy(self)
     res.loaders = [*new, *self.loaders[len(new):]]
     return res

@@ -8,13 +8,16 @@ __all__ = ['PlanDL', 'PlanPass']
 # %% ../../nbs/21_data.loader.ipynb #5d9997e0
 import inspect, io, itertools, pickle
 from copy import copy, deepcopy
+from pathlib import PurePath
+from threading import RLock
+from types import FunctionType, ModuleType
 import numpy as np, torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 from fastcore.basics import GetAttr, patch, first
 from fastcore.foundation import L
 from fastai.data.load import DataLoader
-from fastai.data.core import TfmdDL, DataLoaders, Pipeline
+from fastai.data.core import DataLoaders, Datasets, Pipeline, TfmdDL, TfmdLists
 from fastai.torch_core import to_device
 from ..core import check_int, warn
 from ..samplers import SScFBS
@@ -91,9 +94,9 @@ class PlanDL(TfmdDL):
         self._at_start(len(dataset))
         for nm in ('after_item','after_batch'): kwargs[nm] = Pipeline(kwargs.get(nm))
         self.sized = find_sized(kwargs['after_item'], kwargs['after_batch'], split_idx=_split(dataset))
-        largest = sampler.pairs[-1][:2] if shuffle else sampler.base
-        _check_copies(dataset, largest)
-        self.sized.presize(largest)
+        self.largest = sampler.pairs[-1][:2] if shuffle else sampler.base
+        _check_copies(dataset, self.largest)
+        self.sized.presize(self.largest)
         super().__init__(dataset, bs=sampler.bs, shuffle=shuffle, drop_last=drop_last, **kwargs)
 
 # %% ../../nbs/21_data.loader.ipynb #880222e2
@@ -103,6 +106,13 @@ def set_seed(self:PlanDL,
 ):
     "Set the seed of the plans, as when a training goes on from a checkpoint"
     self._seed = seed
+
+@patch
+def check_copies(self:PlanDL,
+    dataset # Perhaps one that reads from a store
+):
+    "Refuse a dataset of copies that are smaller than the plan"
+    _check_copies(dataset, self.largest)
 
 @patch
 def _at_start(self:PlanDL, n):
@@ -115,8 +125,16 @@ def _at_start(self:PlanDL, n):
     self._workers = None,None         # what they know, and the processes; None while a pass uses them
     self._ends = None,None            # a sampler, and its smallest and largest pair
     self._stay = None,None            # a dataset, and whether its targets stay as they are when images are cropped
+    self._lock = RLock()              # one step at a time: the sized transforms have one size
     self._turn = 0                    # number of the pass that runs
     self._peek = False                # is it `one_batch` that reads?
+    self.clear_failed(n)
+
+@patch
+def clear_failed(self:PlanDL,
+    n:int # Samples
+):
+    "Forget which samples could not be read"
     self.failed = torch.zeros(n, dtype=torch.bool).share_memory_() if self.replace else None   # written by workers too
     self._told = 0                    # unreadable samples that were reported
 
@@ -181,12 +199,13 @@ def make_batch(self:PlanDL,
     ids # Of the samples
 ): # A batch, before the transforms of `after_batch`
     "Read and collate one step"
-    self.sized.set((h,w))
-    set_strength(self.after_item, self.strength_at(h, w))
-    if self._stay[0] is not self.dataset: self._stay = self.dataset,targets_stay(self.dataset)
-    reader = array_reader(self, self.coarse, self._stay[1])
-    if reader is None: return self.do_batch([self._read(int(i), self.do_item) for i in ids])
-    return reader.batch([self._read(int(i), reader.item) for i in ids])
+    with self._lock:
+        self.sized.set((h,w))
+        set_strength(self.after_item, self.strength_at(h, w))
+        if self._stay[0] is not self.dataset: self._stay = self.dataset,targets_stay(self.dataset)
+        reader = array_reader(self, self.coarse, self._stay[1])
+        if reader is None: return self.do_batch([self._read(int(i), self.do_item) for i in ids])
+        return reader.batch([self._read(int(i), reader.item) for i in ids])
 
 @patch
 def create_batches(self:PlanDL, samps):
@@ -224,7 +243,8 @@ def _another(self:PlanDL, i, read, most=10):
 def unreadable(self:PlanDL):
     "The items of samples that could not be read and were replaced, so far"
     if self.failed is None: return []
-    return [self.dataset.items[i] for i in torch.nonzero(self.failed).flatten().tolist()]
+    items = getattr(self.dataset.items, 'iloc', self.dataset.items)
+    return [items[i] for i in torch.nonzero(self.failed).flatten().tolist()]
 
 @patch
 def _tell(self:PlanDL):
@@ -242,29 +262,81 @@ class _Maker:
         self.dl = copy(dl)
         self.dl.dataset = compact(dl.dataset)
         self.dl.fake_l = self.dl._plan = self.dl.active = None
+    def begin(self, info):
+        "What fastai does in a worker that begins"
+        self.dl.num_workers,self.dl.offs = info.num_workers,info.id
+        self.dl.wif()
     def __call__(self, h, w, ids): return self.dl.make_batch(h, w, ids)
 
 # %% ../../nbs/21_data.loader.ipynb #97f99301
+_few,_most = 256, 2**22       # a longer list is compared item by item; and so many bytes are compared in all
+
 def _values(t):
     "The attributes of a transform, without its own methods, which refer back to it"
     return type(t), {k:v for k,v in getattr(t, '__dict__', {}).items() if getattr(v, '__self__', None) is not t}
 
-def _as_bytes(tfms):
-    "Transforms in a form that can be compared; what cannot be pickled is equal to nothing"
-    f = io.BytesIO()
-    p = pickle.Pickler(f)
-    p.fast = True                           # by value: which parts are the same object does not count
-    try: p.dump([_values(t) for t in tfms])
-    except Exception: return object()
-    return f.getvalue()
+def _fixed(o):
+    "Can this not be changed in place, judging by its type?"
+    if type(o) is tuple: return all(map(_fixed, o))
+    return o is None or isinstance(o, (str,bytes,int,float,PurePath,np.generic))
 
+class _Capped(io.BytesIO):
+    "Refuses more bytes than are compared"
+    def write(self, b):
+        if self.tell() + len(b) > _most: raise ValueError('too many bytes')
+        return super().write(b)
+
+# %% ../../nbs/21_data.loader.ipynb #3177c81c
+class _Form(pickle.Pickler):
+    "Writes things so that they can be compared by value; which parts are the same object does not count"
+    def __init__(self, f):
+        super().__init__(f)
+        self.fast = True
+        self.held = []                       # what is compared by itself
+    def persistent_id(self, o):
+        if isinstance(o, ModuleType): return o.__name__
+        if isinstance(o, (L,list,tuple,dict)) and len(o) > _few: return self.long(o.items if isinstance(o, L) else o)
+    def long(self, o):
+        "A long collection: as its own copy, which is compared item by item, where no item can be changed in place"
+        if not isinstance(o, (list,tuple,dict)): return
+        parts = [list(o)] + ([list(o.values())] if isinstance(o, dict) else [])
+        if not all(_fixed(p[0]) for p in parts): return
+        self.held.append(parts)
+        return type(o).__name__
+    def reducer_override(self, o):
+        "A function that cannot be imported: its code, and what it has and refers to"
+        if type(o) is not FunctionType or o.__module__ != '__main__' and '<' not in o.__qualname__: return NotImplemented
+        self.held.append(o.__code__)
+        seen = [o.__globals__.get(nm) for nm in o.__code__.co_names]
+        return tuple, ((o.__defaults__, o.__kwdefaults__, [c.cell_contents for c in o.__closure__ or ()], seen),)
+
+def _form(o):
+    "What can be compared of `o`; what cannot is equal to nothing"
+    f = _Capped()
+    p = _Form(f)
+    try: p.dump(o)
+    except Exception: return object()
+    return f.getvalue(),p.held
+
+def _dataset_form(ds):
+    "What decides the items of fastai's `Datasets`, to be compared"
+    if type(ds) is not Datasets or any(type(tl) is not TfmdLists for tl in ds.tls): return object()
+    return _form([(tl.items, tl.tfms.split_idx, ds.n_inp, [_values(t) for t in tl.tfms.fs]) for tl in ds.tls])
 
 # %% ../../nbs/21_data.loader.ipynb #6bb970a8
 @patch
 def _knowledge(self:PlanDL):
     "What decides whether workers would do the same again"
-    tfms = _as_bytes([*self.after_item.fs, None, *self.before_batch.fs])
-    return self.dataset, len(self.dataset), tfms, self.fake_l.num_workers, self.pin_memory, self.timeout
+    tfms = _form([_values(t) for t in (*self.after_item.fs, None, *self.before_batch.fs)])
+    own = [vars(self).get(nm) for nm in DataLoader._methods if not isinstance(getattr(self, nm), Pipeline)]
+    told = len(self.dataset), self.fake_l.num_workers, self.pin_memory, self.timeout, self.coarse, self.replace, own
+    return self.dataset, told, tfms, _dataset_form(self.dataset)
+
+def _alike(a, b, stay):
+    "Is what workers know the same? What cannot be compared is, where they are to stay"
+    if a[0] is not b[0] or a[1] != b[1]: return False
+    try: return all(stay and object in (type(x),type(y)) or x == y for x,y in zip(a[2:], b[2:]))
+    except Exception: return False
 
 @patch(as_prop=True)
 def stays(self:PlanDL):
@@ -272,7 +344,10 @@ def stays(self:PlanDL):
     return self.subset is None and getattr(self.get_idxs, '__func__', None) is PlanDL.get_idxs
 
 @patch
-def __getstate__(self:PlanDL): return {**self.__dict__, '_workers':(None,None)}
+def __getstate__(self:PlanDL): return {**self.__dict__, '_workers':(None,None), '_lock':None}
+
+@patch
+def __setstate__(self:PlanDL, state): self.__dict__.update(state, _lock=RLock())
 
 # %% ../../nbs/21_data.loader.ipynb #c4ca4282
 @patch
@@ -281,9 +356,9 @@ def _take_workers(self:PlanDL):
     known = self._knowledge()
     old,pool = self._workers
     self._workers = None,None
-    if pool is not None and old[0] is known[0] and old[1:] == known[1:]: return old,pool
+    if pool is not None and _alike(old, known, self.fake_l.persistent_workers): return old,pool
     if pool is not None: pool.stop()
-    return known,Workers(_Maker(self), known[3], timeout=self.timeout, pin=self.pin_memory, owner=self)
+    return known,Workers(_Maker(self), self.fake_l.num_workers, timeout=self.timeout, pin=self.pin_memory, owner=self)
 
 @patch
 def _made(self:PlanDL, plan):
@@ -315,13 +390,16 @@ def batches_of(self:PlanDL,
 ): # Its batches, one after the other
     "The batches of `plan`, whatever the loader's own plan is"
     self._turn = turn = self._turn+1       # a pass that was broken off may be cleared away while another one runs
+    self._stay = None,None
     self.randomize()
     self.before_iter()
     try:
         for b,it in zip(self._made(plan), plan):
-            self.sized.set((it.h, it.w))
-            set_strength(self.after_batch, self.strength_at(it.h, it.w))
-            yield self._checked(self._on_device(b), it)
+            with self._lock:
+                self.sized.set((it.h, it.w))
+                set_strength(self.after_batch, self.strength_at(it.h, it.w))
+                b = self._checked(self._on_device(b), it)
+            yield b
         self.after_iter()
         if self.replace: self._tell()
     finally:
@@ -362,7 +440,8 @@ def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     cls = cls or type(self)
     if not issubclass(cls, PlanDL): return TfmdDL.new(self, dataset, cls, **kwargs)
     bs = kwargs.pop('bs', None) or kwargs.pop('batch_size', None)
-    own = dict(sampler=self.sampler, seed=self.seed, rank=self.rank, world=self.world)
+    own = dict(sampler=self.sampler, seed=self.seed, rank=self.rank, world=self.world,
+               persistent_workers=self.fake_l.persistent_workers)
     if dataset is None: own.update(n=self.n, subset=self.subset, replace=self.replace, coarse=self.coarse)
     kw = {**own, **kwargs}
     if bs: kw['sampler'] = kw['sampler'].with_bs(bs)
@@ -462,6 +541,7 @@ def with_plan(self:DataLoaders,
         sz = find_sized(tf['after_item'], tf['after_batch'], split_idx=_split(dl.dataset)).base
         kw = dict(sampler=valid_sampler or SScFBS(sz, dl.bs), shuffle=False)
         if i==0: kw = dict(sampler=sampler, shuffle=True, seed=seed, replace=replace, coarse=coarse)
+        kw['persistent_workers'] = dl.fake_l.persistent_workers
         loaders.append(TfmdDL.new(dl, cls=PlanDL, drop_last=False, n=dl.n, **kw, **tf))
     res = copy(self)
     res.loaders = loaders

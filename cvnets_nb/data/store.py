@@ -82,7 +82,8 @@ def read_part(
         f.seek(max(0, size-n))
         end = np.frombuffer(f.read(n).ljust(n), _end)
         if end['mark'][0] != _mark: raise ValueError(
-            f"{file} is no part of a store of images; delete the folder, and it is made again")
+            f"{file} is no part of a store of images, or only a piece of one: "
+            f"delete the folder {Path(file).parent}, and it is made again")
         f.seek(size - n - int(end['rows'][0])*row_type.itemsize)
         return np.frombuffer(f.read(int(end['rows'][0])*row_type.itemsize), row_type)
 
@@ -94,7 +95,7 @@ class ImageStore:
         short:int, # Short side of the copies, in pixels
         format:str='jpeg', # 'raw', which is larger and read faster, or 'jpeg'
         quality:int=90, # Of a JPEG
-        root=None # Folder that names are relative to, so that data and store can be moved together; None is the one that holds `folder`
+        root=None # Of the data; names are relative to it where it holds `folder`, so that both can be moved; None is the one above `folder`
     ):
         if format not in formats: raise ValueError(f"format must be 'raw' or 'jpeg', got {format!r}")
         self.folder = Path(os.path.abspath(folder))
@@ -103,6 +104,9 @@ class ImageStore:
         self.quality = check_int('quality', quality)
         if self.quality > 100: raise ValueError(f"quality must be 1 to 100, got {quality}")
         self.root = os.path.abspath(self.folder.parent if root is None else root)
+        self.inner = os.path.join(self.root, '')              # what the paths of the data begin with
+        self.name = os.path.realpath(self.root)
+        if str(self.folder).startswith(self.inner): self.name = os.path.relpath(self.root, self.folder)
         self._forget()
     def _forget(self):
         "Read the index again when it is asked for"
@@ -123,8 +127,8 @@ def key(self:ImageStore,
 )->int:
     "The number that stands for an image"
     name = os.path.abspath(file)
-    inside = name.startswith(self.root + os.sep)
-    return _hash((name[len(self.root)+1:] if inside else name).replace(os.sep, '/'))
+    if name.startswith(self.inner): name = os.path.join(self.name, name[len(self.inner):])
+    return _hash(name.replace(os.sep, '/'))
 
 def _newest(rows):
     "Of rows in the order they were written, the last of each key, sorted by key"
@@ -148,16 +152,30 @@ def _write_index(self:ImageStore):
     with whole_file(self.folder/'index') as tmp, open(tmp, 'wb') as f:
         f.write(np.array([len(parts), len(rows)], '<u8').tobytes() + rows['key'].tobytes() + rows.tobytes())
 
+@patch
+def damaged(self:ImageStore,
+    why:str # What was found
+)->ValueError: # To be raised
+    "The error for a store that is not what was written"
+    return ValueError(f"the store in {self.folder} is damaged ({why}): delete this folder, and it is made again")
+
+@patch
+def _read_index(self:ImageStore):
+    "`(keys, rows)` of the file, mapped into memory"
+    with open(self.folder/'index', 'rb') as f:
+        size = os.fstat(f.fileno()).st_size
+        parts,n = np.fromfile(f, '<u8', 2).tolist() if size >= 16 else (0,0)
+        if size != 16 + n*(8+row_type.itemsize): raise self.damaged('its index is cut short')
+        if len(self.part_files()) < parts: raise self.damaged(f'{parts-len(self.part_files())} of {parts} parts are gone')
+        if not n: return np.zeros(0, '<u8'),np.zeros(0, row_type)
+        return np.asarray(np.memmap(f, '<u8', 'r', 16, (n,))),np.asarray(np.memmap(f, row_type, 'r', 16+8*n, (n,)))
+
 @patch(as_prop=True)
 def index(self:ImageStore): # `(keys, rows)`, sorted by key
     "What is in the store"
     if self._index is None:
-        file = self.folder/'index'
-        if not file.is_file(): return np.zeros(0, '<u8'),np.zeros(0, row_type)
-        n = int(np.fromfile(file, '<u8', 2)[1])
-        keys = np.memmap(file, '<u8', 'r', 16, (n,)) if n else np.zeros(0, '<u8')
-        rows = np.memmap(file, row_type, 'r', 16+8*n, (n,)) if n else np.zeros(0, row_type)
-        self._index = np.asarray(keys),np.asarray(rows)
+        try: self._index = self._read_index()
+        except (FileNotFoundError,NotADirectoryError): return np.zeros(0, '<u8'),np.zeros(0, row_type)
     return self._index
 
 # %% ../../nbs/25_data.store.ipynb #0c3b7aca
@@ -178,23 +196,30 @@ def pixels(self:ImageStore,
     "The copy of an image"
     row = self.index[1][i]
     part,at,size = int(row['part']),int(row['at']),int(row['size'])
-    if part not in self._parts:
-        file = self.folder/f'{part:06}.part'
-        self._parts[part] = np.asarray(np.memmap(file, np.uint8, 'c'))     # torch wants arrays it could write to
-    return unpacked(self._parts[part][at:at+size], (int(row['h']),int(row['w'])), self.format)
+    if part not in self._parts: self._parts[part] = self._open_part(part, row)
+    try: return unpacked(self._parts[part][at:at+size], (int(row['h']),int(row['w'])), self.format)
+    except ValueError as e: raise self.damaged(f'a copy in {part:06}.part cannot be read') from e
+
+@patch
+def _open_part(self:ImageStore, part, row):
+    "The bytes of a part that holds `row`"
+    file = self.folder/f'{part:06}.part'
+    if not file.is_file(): raise self.damaged(f'{file.name} is gone')
+    if not (read_part(file) == row).any(): raise self.damaged(f'{file.name} is not what was there when it was opened')
+    return np.asarray(np.memmap(file, np.uint8, 'c'))     # torch wants arrays it could write to
 
 # %% ../../nbs/25_data.store.ipynb #8653b413
-def _stamps(files, n_threads):
-    "Time and size of files; one that is not there is an error"
+def _stamps(files, n_threads, skip=False):
+    "Time and size of files; one that is not there is an error, or has negative ones"
     def stamp(f):
         try: s = os.stat(f)
         except OSError: return None
         return s.st_mtime_ns,s.st_size
     with ThreadPoolExecutor(n_threads) as ex: found = list(ex.map(stamp, files))
     gone = [str(f) for f,s in zip(files, found) if s is None]
-    if gone: raise ValueError(f"{len(gone)} of {len(files)} images are not there any more: {', '.join(gone[:5])}"
+    if gone and not skip: raise ValueError(f"{len(gone)} of {len(files)} images are not there any more: {', '.join(gone[:5])}"
                               "; put them back, or take them out of the data")
-    return np.array(found, '<i8').reshape(-1,2)
+    return np.array([s or (-1,-1) for s in found], '<i8').reshape(-1,2)
 
 @patch
 def _missing(self:ImageStore, keys, stamps):
@@ -205,9 +230,14 @@ def _missing(self:ImageStore, keys, stamps):
     same = (at >= 0) & (rows['time'][at] == stamps[:,0]) & (rows['bytes'][at] == stamps[:,1])
     return np.flatnonzero(~same)
 
-def _copy(file, opener, store):
-    "The bytes kept of an image, and its sizes before and after"
-    a = np.asarray(opener(file))
+def _copy(file, opener, store, skip=False):
+    "The bytes kept of an image, and its sizes before and after; `None` for one that is left out"
+    try: a = np.asarray(opener(file))
+    except (OSError,SyntaxError) as e:                  # what images that cannot be read raise
+        if skip: return
+        if str(file) in str(e): raise
+        raise OSError(f"cannot read the image {file}: {e}; mend or delete it, or let with_plan(..., replace=True) "
+                      "take others in its place") from e
     small = shrunk(a, store.short)
     return packed(small, store.format, store.quality), (*small.shape[:2], *a.shape[:2])
 
@@ -244,14 +274,24 @@ def n_cores()->int: # At least 1
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 @patch
-def _fill(self:ImageStore, files, keys, stamps, todo, opener, n_threads, progress, each):
-    "Read `todo` and write it part by part"
+def _next_part(self:ImageStore):
+    "The number of the coming part, which no other has: copies may be open by their part's number"
+    return 1 + max((int(f.stem) for f in self.part_files()), default=-1)
+
+@patch
+def _fill(self:ImageStore, files, keys, stamps, todo, opener, n_threads, progress, each, skip):
+    "Read `todo` and write it part by part; how many were read"
     parts = [todo[i:i+each] for i in range(0, len(todo), each)]
+    n = 0
     with ThreadPoolExecutor(n_threads) as ex:
         for k,ids in enumerate(progress_bar(parts) if progress else parts):
-            copies = list(ex.map(lambda i: _copy(files[i], opener, self), ids))
+            copies = list(ex.map(lambda i: _copy(files[i], opener, self, skip), ids))
+            ids = ids[[c is not None for c in copies]]
+            copies = [c for c in copies if c is not None]
             check_room(self.folder, sum(len(b) for b,_ in copies)*(len(parts)-k))
-            self._write(len(self.part_files()), keys[ids], stamps[ids], copies)
+            if copies: self._write(self._next_part(), keys[ids], stamps[ids], copies)
+            n += len(ids)
+    return n
 
 # %% ../../nbs/25_data.store.ipynb #c85692d5
 @patch
@@ -260,14 +300,17 @@ def fill(self:ImageStore,
     opener=PILImage.create, # What opens one
     n_threads:int=None, # None is one a core
     progress:bool=True, # Show a progress bar?
-    each:int=512 # Images of a part
+    each:int=512, # Images of a part
+    skip:bool=False # Leave out what cannot be read, in place of an error?
 )->int: # How many images were read
     "Put those of `files` into the store that are not in it as they are now"
     n_threads = n_cores() if n_threads is None else check_int('n_threads', n_threads)
     keys = np.array([self.key(f) for f in files], '<u8')
     first = np.sort(np.unique(keys, return_index=True)[1])
     keys,files = keys[first],[files[i] for i in first]
-    stamps = _stamps(files, n_threads)
+    stamps = _stamps(files, n_threads, skip)
+    here = np.flatnonzero(stamps[:,1] >= 0)
+    keys,files,stamps = keys[here],[files[i] for i in here],stamps[here]
     if not len(self._missing(keys, stamps)): return 0
     try: self.folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -278,7 +321,7 @@ def fill(self:ImageStore,
         self._write_index()
         self._forget()
         todo = self._missing(keys, stamps)
-        try: self._fill(files, keys, stamps, todo, opener, n_threads, progress, each)
+        try: return self._fill(files, keys, stamps, todo, opener, n_threads, progress, each, skip)
         except OSError as e:
             if e.errno not in _full or e.filename is None: raise
             raise OSError(e.errno, f"no room is left for the store in {self.folder}: give folder= on another disk, "
@@ -286,7 +329,6 @@ def fill(self:ImageStore,
         finally:
             self._write_index()
             self._forget()
-    return len(todo)
 
 # %% ../../nbs/25_data.store.ipynb #e82e11bf
 class _Lazy:
@@ -309,23 +351,32 @@ class _Opened:
         self.hw,self.size = self.a.shape[:2],self.a.shape[1::-1]
     def pixels(self, least=(0,0)): return self.a
 
+# %% ../../nbs/25_data.store.ipynb #7f3c7676
 class StoredImage(Transform):
     "Opens images from an `ImageStore`"
     def __init__(self,
         store:ImageStore, # Where the copies are
-        opener=PILImage.create # Opens what is not in it
+        opener=PILImage.create, # Opens what is not in it
+        check:bool=False # Open a file that has changed since its copy was made? Looks at each file's time and size
     ):
         super().__init__()
         self.store = store
         self.opener = opener
+        self.check = check
     @property
     def short(self): return self.store.short
     def lazy(self,
         o # A path, or whatever `opener` takes
     ): # With `size`, `hw` and `pixels()`
         "An image, not decoded yet"
-        i = int(self.store.find(self.store.key(o))) if isinstance(o, (str,Path)) else -1
+        i = self._at(o) if isinstance(o, (str,Path)) else -1
         return _Opened(np.array(self.opener(o)), self.store.short) if i < 0 else _Lazy(self.store, i)
+    def _at(self, file):
+        "Where the copy of a file is in the index, -1 where there is none, or none to be used"
+        i = int(self.store.find(self.store.key(file)))
+        if i < 0 or not self.check: return i
+        row = self.store.index[1][i]
+        return i if _stamps([file], 1, skip=True)[0].tolist() == [row['time'],row['bytes']] else -1
     def encodes(self, o)->PILImage:
         lazy = self.lazy(o)
         im = PILImage(Image.fromarray(lazy.pixels()))

@@ -64,6 +64,8 @@ def compact(
 class _Steps(Dataset):
     "What torch's loader sees: a step in, what `make` makes of it out"
     def __init__(self, make): self.make = make
+    @property
+    def d(self): return self.make.dl             # a loader's `wif` finds it there, as in fastai's own workers
     def __getitem__(self, step):
         seed,args = step
         if get_worker_info() is not None:        # in a process of its own, whose random numbers are nobody else's
@@ -84,6 +86,12 @@ def _seeded(steps, seed):
 
 def _as_made(o): return o
 
+def _begin(worker):
+    "Let `make` prepare the process that begins"
+    info = get_worker_info()
+    begin = getattr(info.dataset.make, 'begin', None)
+    if begin is not None: begin(info)
+
 # %% ../../nbs/22c_data.workers.ipynb #07bf1864
 _alive = weakref.WeakSet()
 
@@ -98,7 +106,7 @@ def _know_forks():
 class Workers:
     "Processes that make what a pass asks for, and wait for the next pass"
     def __init__(self,
-        make, # `make(*args)` of each step; it reaches the processes once
+        make, # `make(*args)` of each step; it reaches the processes once, and its `begin(info)`, if any, is called there
         n:int, # Processes
         timeout:float=0, # Seconds to wait for a step; 0 waits for ever
         pin:bool=False, # Copy what is made into pinned memory, for a GPU?
@@ -111,7 +119,7 @@ class Workers:
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'This DataLoader will create')      # the number is the user's
             self.dl = DataLoader(_Steps(make), sampler=self.feed, batch_size=None, num_workers=n, timeout=timeout,
-                                 pin_memory=pin, persistent_workers=True, collate_fn=_as_made,
+                                 pin_memory=pin, persistent_workers=True, collate_fn=_as_made, worker_init_fn=_begin,
                                  generator=torch.Generator())     # nobody else's random numbers are drawn
     def run(self,
         steps, # Tuples of arguments

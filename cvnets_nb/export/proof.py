@@ -11,6 +11,7 @@ import inspect, shutil, statistics, time
 import numpy as np, torch
 from PIL import Image
 from torch import Tensor, nn
+from fastai.data.core import TfmdDL
 from fastai.data.transforms import get_image_files
 from fastai.learner import mk_metric
 from fastai.torch_core import TensorMask, to_cpu, to_detach
@@ -30,8 +31,10 @@ __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', '
 def decoded_batches(
     dl # A loader of a Learner
 ):  # Of `(images, targets)`: images (b,h,w,c) uint8 as an array, targets as fastai's loader gives them, on the CPU
-    "Batches before they are normalised"
-    for x,*yb in dl.new(shuffle=False, drop_last=False, after_batch=noop):
+    "Batches before they are normalised, and before a batch transform resizes them: the file does that itself"
+    sized = getattr(dl, 'sized', None)
+    own = dict(cls=TfmdDL) if sized is not None and any(t is sized.tfm for t in dl.after_batch.fs) else {}
+    for x,*yb in dl.new(shuffle=False, drop_last=False, after_batch=noop, **own):
         if x.is_floating_point(): x = (x*255).round()
         images = x.as_subclass(Tensor).cpu().permute(0,2,3,1).to(torch.uint8).numpy()
         yield np.ascontiguousarray(images), tuple(to_cpu(y) for y in yb)

@@ -20,6 +20,7 @@ from fastai.vision.core import BBoxLabeler, PILImage, PointScaler, TensorBBox
 from fastai.vision.data import clip_remove_empty
 from ...core import *
 from ...data.augment import PILAugment
+from ...data.cached import with_cache
 from ...data.digits import split_by_class
 from ...data.image import OpenImage, check_images
 from .read import *
@@ -259,6 +260,7 @@ def box_dls(
     skip:bool=False, # Leave out what cannot be right, with a warning, in place of an error?
     item_tfms=None, # Replaces `BoxCrop`
     batch_tfms=None, # After the batch is made
+    cache=False, # Read training images from small copies? True keeps them beside the data, a path there (`dls.cached`)
     **kwargs # Of `DataBlock.dataloaders`
 )->DataLoaders:
     "`DataLoaders` of a folder of images with boxes, checked first"
@@ -269,7 +271,7 @@ def box_dls(
     else: valid = split_by_class([0]*len(items), valid_pct, seed)[1]
     if not isinstance(path, BoxSet): kwargs.setdefault('path', path)
     if len(items)-len(valid) < bs: kwargs.setdefault('drop_last', False)      # fastai would drop the only batch
-    return items_dls(items, found.names, valid, size, bs, item_tfms, batch_tfms, **kwargs)
+    return with_cache(items_dls(items, found.names, valid, size, bs, item_tfms, batch_tfms, **kwargs), cache)
 
 # %% ../../../nbs/48f_tasks.detection.data.ipynb #cce81e2f
 def _covered(box, others):

@@ -22,6 +22,7 @@ from fastai.data.transforms import IndexSplitter, IntToFloatTensor, ItemGetter, 
 from fastai.vision.core import AddMaskCodes, PILImage, PILMask
 from fastai.vision.augment import FlipItem, RandTransform
 from ...core import *
+from ...data.cached import with_cache
 from ...data.digits import split_by_class
 from ...data.image import OpenImage, image_name, open_image, pil_image
 
@@ -577,6 +578,7 @@ def mask_folder_dls(
     seed:int=42, # Of the random choice
     binary:bool=False, # Are the masks black and white, for two classes?
     void=None, # Name or index of void; None takes the class with a name such as 'Void', else 255
+    cache=False, # Read training images from small copies? True keeps them beside the data, a path there (`dls.cached`)
     **kwargs # Of `seg_dls`
 )->DataLoaders:
     "Images and masks of a folder as `DataLoaders`"
@@ -589,8 +591,9 @@ def mask_folder_dls(
         raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
     valid = _validation(path, list(files), valid_pct, seed)
     if kwargs.get('item_tfms') is None: _check_sizes(_size_faults(files))         # others may take any size
-    return seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), void=void, binary=binary,
-                   path=path, **kwargs)
+    dls = seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), void=void, binary=binary,
+                  path=path, **kwargs)
+    return with_cache(dls, cache)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7c680547
 def mask_fault(
