@@ -186,6 +186,9 @@ def find(self:ImageStore,
     "Where images are in the index"
     own = self.index[0]
     if not len(own): return np.full(np.shape(keys), -1)
+    if np.ndim(keys) == 0:                                  # one image of a step, without arrays
+        i = int(own.searchsorted(np.uint64(keys)))
+        return i if i < len(own) and own[i] == keys else -1
     i = np.minimum(np.searchsorted(own, np.asarray(keys, '<u8')), len(own)-1)
     return np.where(own[i] == keys, i, -1)
 
@@ -194,7 +197,13 @@ def pixels(self:ImageStore,
     i:int # Position in the index
 )->np.ndarray: # (h,w,3) of `uint8`, which is not to be written to
     "The copy of an image"
-    row = self.index[1][i]
+    return self.pixels_of(self.index[1][i])
+
+@patch
+def pixels_of(self:ImageStore,
+    row # Of the index
+)->np.ndarray: # (h,w,3) of `uint8`, which is not to be written to
+    "The copy that a row describes"
     part,at,size = int(row['part']),int(row['at']),int(row['size'])
     if part not in self._parts: self._parts[part] = self._open_part(part, row)
     try: return unpacked(self._parts[part][at:at+size], (int(row['h']),int(row['w'])), self.format)
@@ -335,13 +344,11 @@ class _Lazy:
     "An image of a store, for reading in arrays"
     def __init__(self, store, i):
         self.store = store
-        self.i = i
-        row = store.index[1][i]
-        self.hw = int(row['h']),int(row['w'])
-        self.full_size = int(row['full_w']),int(row['full_h'])
-    @property
-    def size(self): return self.hw[1],self.hw[0]
-    def pixels(self, least=(0,0)): return self.store.pixels(self.i)
+        self.row = store.index[1][i]
+        self.hw = int(self.row['h']),int(self.row['w'])
+        self.full_size = int(self.row['full_w']),int(self.row['full_h'])
+        self.size = self.hw[1],self.hw[0]
+    def pixels(self, least=(0,0)): return self.store.pixels_of(self.row)
 
 class _Opened:
     "An image that was opened and shrunk"
