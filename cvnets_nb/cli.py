@@ -30,6 +30,9 @@ def make_sampler(
     names = [*samplers, 'msc_fbs+growing', 'msc_vbs+growing', 'progressive']
     if name not in names: raise ValueError(f"--sampler {name!r} is none of {', '.join(names)}")
     base,_,grow = name.partition('+')
+    if epochs < 2 and (grow or name == 'progressive'): raise ValueError(
+        f"--sampler {name}, --epochs {epochs}: sizes grow from epoch to epoch, which takes 2 epochs or more; "
+        f"for one epoch say --sampler {base if grow else 'ssc_fbs'}")
     try: s = Progressive(size, bs, epochs) if name == 'progressive' else samplers[base](size, bs)
     except ValueError as e: raise ValueError(f"--size {_text(size)}, --bs {bs}: {e}") from e
     return Growing(s, epochs) if grow else s

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
            'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic',
-           'in_larger_steps', 'sized_for', 'regrown', 'GrowWithFit', 'unlike_fit', 'recipe_model', 'make_learner',
-           'constructed', 'is_lazy', 'chosen_by', 'learner_cbs', 'finished', 'set_learner']
+           'in_larger_steps', 'sized_for', 'is_grey', 'check_grey', 'regrown', 'GrowWithFit', 'unlike_fit',
+           'recipe_model', 'make_learner', 'constructed', 'is_lazy', 'chosen_by', 'learner_cbs', 'finished',
+           'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
 import inspect, torch
+from PIL import Image
 from dataclasses import replace
 from functools import partial
 from torch import nn
@@ -23,7 +25,7 @@ from fastai.vision.augment import CropPad, RandomResizedCrop, RandTransform
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
-from fastai.torch_core import num_distrib
+from fastai.torch_core import no_random, num_distrib
 from .core import nearest_multiple, warn
 from .samplers import *
 from .samplers.multiscale import scaled_size
@@ -192,11 +194,12 @@ class OneSize(ValueError):
 
 def not_taken(
     model:nn.Module, # Any model; its copy on the meta device is run
-    sizes # `[(h, w), ...]` of images
+    sizes, # `[(h, w), ...]` of images
+    ni:int=None # Channels of the images; None is those of the first convolution
 )->list: # Those of `sizes`
     "The sizes of images that `model` does not take"
     conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    ni = conv.in_channels if conv else 3
+    if ni is None: ni = conv.in_channels if conv else 3
     try: copy = bare_copy(model).eval()
     except Exception: return list(sizes)
     def fails(hw):
@@ -296,6 +299,29 @@ def _check_own_size(model, base):
     raise ValueError(f"this {type(model).__name__} takes {what}, and the data have {_by(base)}: "
                      f"give them {size}{_dynamic(model)}")
 
+
+# %% ../nbs/70_learner.ipynb #eb442139
+@no_random()
+def is_grey(
+    dls:DataLoaders # Of images
+)->bool:
+    "Have the batches images of one channel?"
+    try: x = dls.train_ds[0][0]
+    except Exception: return False                # not images, or none that is read so; the training will show it
+    one = len(x.getbands()) == 1 if isinstance(x, Image.Image) else tuple(getattr(x, 'shape', ()))[:1] == (1,)
+    return one and dls.valid.one_batch()[0].shape[1] == 1
+
+@no_random()
+def check_grey(
+    dls:DataLoaders, # Of images
+    model:nn.Module # To train on them
+):
+    "Refuse grey images where the model takes those in colour"
+    if not is_grey(dls): return
+    hw = tuple(dls.valid.one_batch()[0].shape[-2:])
+    if not_taken(model, [hw], 1) and not not_taken(model, [hw], 3): raise ValueError(
+        f"the images are grey, of one channel, and this {type(model).__name__} takes 3 channels: make the model with "
+        "in_chans=1, set_learner(..., in_chans=1), or open the images in colour, ImageBlock(PILImage)")
 
 # %% ../nbs/70_learner.ipynb #8b7b3a9e
 def regrown(
@@ -444,6 +470,7 @@ def finished(
     chosen:bool # Was the plan asked for?
 )->Learner: # `learn`
     "The Learner with a plan that fits its model, and with its task and recipe noted"
+    check_grey(learn.dls, learn.model)
     if has_plan(learn.dls.train): learn.dls = sized_for(learn.dls, learn.model, chosen)
     learn.task = task
     if recipe: learn.recipe = recipe

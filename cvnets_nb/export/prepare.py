@@ -20,7 +20,7 @@ from fastai.vision.core import BBoxLabeler, PILImage, PointScaler
 from ..core import *
 from ..data.augment import RecipeCrop
 from ..data.sized import size_of, valid_size
-from ..tasks import task_of
+from ..tasks import codes_of, task_of
 from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
 
@@ -316,9 +316,9 @@ def facts(
     c = m.image_mean.numel()
     colours = {1:'grey', 3:'RGB'}.get(c, f'{c} channels')
     layout = 'batch, height, width, channels' if m.channels_last else 'batch, channels, height, width'
-    labels = [str(o) for o in getattr(learn.dls, 'vocab', None) or []]
-    return dict(task=m.task.name, input=f'{colours}, 0 to 255, ({layout})', outputs=list(m.names), labels=labels,
-                sizes=[list(s) for s in sizes], prepare=asdict(prep) if prep else None)
+    labels = codes_of(learn.dls)[0] if m.task.name == 'segmentation' else getattr(learn.dls, 'vocab', None) or []
+    return dict(task=m.task.name, input=f'{colours}, 0 to 255, ({layout})', outputs=list(m.names),
+                labels=[str(o) for o in labels], sizes=[list(s) for s in sizes], prepare=asdict(prep) if prep else None)
 
 # %% ../../nbs/80a_export.prepare.ipynb #6f0b6634
 _nothing = torch.ops.aten.detach_.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default

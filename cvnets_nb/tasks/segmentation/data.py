@@ -637,7 +637,7 @@ def _check_pair(ds, i, fault):
     try:
         im = ds.tls[0][i]
         mask = ds.tls[1][i]
-        return fault(mask, im.size[::-1]),set(np.unique(mask).tolist())
+        return fault(mask, getattr(im, 'full_size', im.size)[::-1]),set(np.unique(mask).tolist())
     except OSError as e: return str(e).removeprefix(f'cannot read the mask {_item_name(ds, i)}: '),set()
 
 def _survey(sets, fault, n_threads=8):
