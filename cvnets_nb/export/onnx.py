@@ -31,7 +31,7 @@ def need(
     try: return [import_module(n) for n in names]
     except ImportError as e:
         raise ImportError(f"this needs {', '.join(names)}, and {e.name or e} is missing: "
-                          f"pip install 'cvnets_nb[{extra}]'") from e
+                          f"pip install '.[{extra}]' in a clone of cvnets_nb") from e
 
 @contextmanager
 def hushed():
