@@ -35,8 +35,7 @@ class Threads(Callback):
     def before_batch(self):
         if not (self.due and self.training): return
         self.due = False
-        x = self.xb[0]
-        try: work = len(x)*count_flops(self.model, self.xb, None, train=False)
+        try: work = len(self.xb[0])*count_flops(self.model, self.xb, None, train=False)
         except Exception: return         # a network that runs on its own data only keeps all threads
         self.was = torch.get_num_threads()
         workers = getattr(getattr(self.learn.dl, 'fake_l', None), 'num_workers', 0)

@@ -123,7 +123,7 @@ def _at_start(self:PlanDL, n):
     self._version = 0                 # goes up when `active` changes
     self._plan = None,None            # what it was made from, and the plan
     self._workers = None,None         # what they know, and the processes; None while a pass uses them
-    self._ends = None,None            # a sampler, and its smallest and largest pair
+    self._ends = None,None            # a sampler, and its pairs
     self._stay = None,None            # a dataset, and whether its targets stay as they are when images are cropped
     self._lock = RLock()              # one step at a time: the sized transforms have one size
     self._turn = 0                    # number of the pass that runs
@@ -189,7 +189,7 @@ def strength_at(self:PlanDL,
     w:int # Width
 )->float: # 0 for the smallest size of the sampler, 1 for its largest
     "How strong augmentation is at a size, where transforms have been told by `stronger`"
-    if self._ends[0] is not self.sampler: self._ends = self.sampler,[self.sampler.pairs[i] for i in (0,-1)]
+    if self._ends[0] is not self.sampler: self._ends = self.sampler,self.sampler.pairs
     return size_pct((h,w), self._ends[1])
 
 @patch
