@@ -4,13 +4,17 @@
 
 # %% ../../nbs/22b_data.arrays.ipynb #ba78d559
 from __future__ import annotations
-import simplejpeg
+import os, simplejpeg
 import numpy as np, torch
 import torch.nn.functional as F
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import get_worker_info
+from fastcore.basics import patch
 from fasttransform import Transform
 from fasttransform.transform import compose_tfms
 from fasttransform.cast import retain_types
@@ -20,11 +24,12 @@ from fastai.data.transforms import ToTensor
 from fastai.torch_core import TensorImage, TensorImageBase
 from fastai.vision.augment import FlipItem, RandomResizedCrop, Resize
 from fastai.vision.core import PILImage, TensorBBox, TensorPoint
+from ..core import usable_cores
 from .image import OpenImage
 
 # %% auto #0
 __all__ = ['modes', 'jpeg_size', 'decode_jpeg', 'LazyImage', 'Crop', 'crop_of', 'least_size', 'take', 'opener_of', 'known_tfms',
-           'ArrayReader', 'stays', 'targets_stay', 'array_reader']
+           'Asked', 'ArrayReader', 'read_threads', 'in_threads', 'stays', 'targets_stay', 'array_reader']
 
 # %% ../../nbs/22b_data.arrays.ipynb #a2735379
 def jpeg_size(
@@ -59,6 +64,8 @@ class LazyImage:
         self.array = np.array(opener(o)) if hw is None else None
         if self.array is not None and self.array.ndim == 2: self.array = self.array[...,None]      # grey
         self.hw = hw or self.array.shape[:2]
+    @property
+    def heavy(self): return self.array is None and self.hw[0]*self.hw[1] >= 100_000     # is decoding worth a thread?
     @property
     def size(self): return self.hw[1],self.hw[0]          # as Pillow has it, for transforms that ask
     def pixels(self,
@@ -110,9 +117,8 @@ def take(
     im, # A `LazyImage`
     crop:Crop, # Of it
     mode:str='bilinear', # As `F.interpolate` has it; with antialiasing
-    flip:bool=False, # Mirror what was taken?
     ratio:float=0. # 0 decodes in full; from 1 on at a coarser scale that leaves `ratio` times the pixels needed
-)->Tensor: # (h,w,3) of `uint8`
+)->Tensor: # (3,h,w) of `uint8`
     "One image of a batch"
     a = im.pixels(least_size(im.hw, crop, ratio))
     x,y,w,h = crop.box
@@ -122,8 +128,7 @@ def take(
     t = torch.from_numpy(a[y:y+h, x:x+w]).permute(2,0,1)[None]
     if (w,h) != crop.to: t = F.interpolate(t, size=crop.to[::-1], mode=mode, antialias=True)
     x,y,w,h = crop.window
-    t = t[0,:,y:y+h,x:x+w]
-    return (t.flip(-1) if flip else t).permute(1,2,0)
+    return t[0,:,y:y+h,x:x+w]
 
 # %% ../../nbs/22b_data.arrays.ipynb #1bbb361c
 def opener_of(
@@ -161,44 +166,112 @@ def known_tfms(
     return (opener,fs) if known and opener is not None else None
 
 # %% ../../nbs/22b_data.arrays.ipynb #cee4d151
+class Asked(NamedTuple):
+    "An item whose random numbers are drawn, and whose pixels are not read yet"
+    im:Any       # A `LazyImage`
+    crop:Crop    # Of it
+    mode:str     # As in `take`
+    flip:bool    # Is it mirrored?
+    ys:list      # Targets
+
 class ArrayReader:
     "Reads items of a loader as arrays, by the loader's own transforms"
     def __init__(self,
         dl, # Of which `known_tfms` is known
         ratio:float=0. # As in `take`
     ):
-        self.opener,self.tfms = known_tfms(dl)
-        self.tls = dl.dataset.tls
+        self.opener,tfms = known_tfms(dl)
+        self.tfms = [t for t in tfms if type(t) is not ToTensor]
+        self.parts = [(getattr(tl.items, 'iloc', tl.items), list(tl.tfms.fs), tl.tfms.split_idx) for tl in dl.dataset.tls]
         self.split_idx = getattr(dl.dataset, 'split_idx', None)
         self.ratio = 0. if self.split_idx else ratio
     def image(self,
         i:int # Position in the dataset
     ): # A `LazyImage`
         "An image, not decoded yet"
-        tl = self.tls[0]
-        o = compose_tfms(getattr(tl.items, 'iloc', tl.items)[i], tl.tfms.fs[:-1], split_idx=tl.tfms.split_idx)
+        items,fs,idx = self.parts[0]
+        o = compose_tfms(items[i], fs[:-1], split_idx=idx)
         return self.opener.lazy(o) if hasattr(type(self.opener), 'lazy') else LazyImage(o, self.opener)
-    def item(self,
+    def ask(self,
         i:int # Position in the dataset
-    ): # `(h,w,3)` of `uint8`, and the targets
-        "One item of a batch"
+    )->Asked:
+        "What will be taken of an item"
         im = self.image(i)
-        ys = [tl[i] for tl in self.tls[1:]]
+        ys = [compose_tfms(items[i], fs, split_idx=idx) for items,fs,idx in self.parts[1:]]
         crop,mode,flip,before = None,None,False,False
         for t in self.tfms:
-            if type(t) is ToTensor: continue
             t.before_call((im,), split_idx=self.split_idx)
             if type(t) is not FlipItem: crop,mode,before = crop_of(t, im.size),modes[t.mode],flip
             elif t.do and _works_here(t, self.split_idx): flip = not flip
-        if before: crop = crop.mirrored(im.size)
-        return take(im, crop, mode, flip, self.ratio), *ys
-    def batch(self,
-        items # As `item` makes them, of one size
-    ): # The images and the targets, as fastai's collation gives them
-        "A batch of items"
-        x = torch.stack([o[0] for o in items]).permute(0,3,1,2)
-        return TensorImage(x), *retain_types(fa_collate([o[1:] for o in items]), items[0][1:])
+        return Asked(im, crop.mirrored(im.size) if before else crop, mode, flip, ys)
 
+# %% ../../nbs/22b_data.arrays.ipynb #3037bf41
+@cache
+def _most_threads():
+    "Threads that may read a batch in this process, as it was told at its start"
+    told = os.environ.get('OMP_NUM_THREADS', '')
+    return min(4, usable_cores(), max(1, int(told)) if told.isdigit() else 4)
+
+def read_threads()->int: # At least 1
+    "Threads that make a batch here"
+    return 1 if get_worker_info() is not None else _most_threads()
+
+def in_threads(
+    f, # Of one item
+    items, # Whatever `f` takes
+    n:int # Threads, this one among them
+)->list: # What `f` makes of each, in order; an error of any is raised
+    "`f` of all items, shared between threads"
+    n,res = min(n, len(items)),[None]*len(items)
+    def share(k):
+        for i in range(k, len(items), n): res[i] = f(items[i])
+    if n < 2: return [f(o) for o in items]
+    with ThreadPoolExecutor(n-1) as ex:
+        others = [ex.submit(share, k) for k in range(1, n)]
+        share(0)
+        for o in others: o.result()
+    return res
+
+# %% ../../nbs/22b_data.arrays.ipynb #a7432033
+@patch
+def pixels(self:ArrayReader,
+    o:Asked # An item
+)->Tensor: # (3,h,w) of `uint8`, not mirrored yet
+    "What was asked for"
+    return take(o.im, o.crop, o.mode, self.ratio)
+
+@patch
+def item(self:ArrayReader,
+    i:int # Position in the dataset
+): # `(Asked, pixels)`
+    "One item, read"
+    o = self.ask(i)
+    return o,self.pixels(o)
+
+@patch
+def items(self:ArrayReader,
+    ids, # Positions in the dataset
+    read=None, # `read(i, f)` is `f(i)`, or what takes its place where that cannot be read; None is the error
+    n_threads:int=None # None is `read_threads()` where large images have to be decoded
+)->list: # Of `(Asked, pixels)`
+    "Many items: asked for one after the other, read by threads"
+    if read is None: read = lambda i,f: f(i)
+    def attempt(o):
+        try: return self.pixels(o)
+        except (OSError,SyntaxError): return            # is read again below, for the error or what replaces it
+    asked = [read(i, self.ask) for i in ids]
+    if n_threads is None: n_threads = read_threads() if any(o.im.heavy for o in asked) else 1
+    found = in_threads(attempt, asked, n_threads)
+    return [read(i, self.item) if x is None else (o,x) for i,o,x in zip(ids, asked, found)]
+
+@patch
+def batch(self:ArrayReader,
+    items # As `items` makes them, of one size
+): # The images and the targets, as fastai's collation gives them
+    "A batch of items"
+    asked = [o for o,_ in items]
+    x = torch.stack([x.flip(-1) if o.flip else x for o,x in items]).contiguous(memory_format=torch.channels_last)
+    return TensorImage(x), *retain_types(fa_collate([tuple(o.ys) for o in asked]), tuple(asked[0].ys))
 
 # %% ../../nbs/22b_data.arrays.ipynb #c11c47bf
 _follow = TensorImageBase,TensorPoint,TensorBBox

@@ -205,7 +205,7 @@ def make_batch(self:PlanDL,
         if self._stay[0] is not self.dataset: self._stay = self.dataset,targets_stay(self.dataset)
         reader = array_reader(self, self.coarse, self._stay[1])
         if reader is None: return self.do_batch([self._read(int(i), self.do_item) for i in ids])
-        return reader.batch([self._read(int(i), reader.item) for i in ids])
+        return reader.batch(reader.items([int(i) for i in ids], self._read))
 
 @patch
 def create_batches(self:PlanDL, samps):

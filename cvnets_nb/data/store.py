@@ -348,10 +348,12 @@ class _Lazy:
         self.hw = int(self.row['h']),int(self.row['w'])
         self.full_size = int(self.row['full_w']),int(self.row['full_h'])
         self.size = self.hw[1],self.hw[0]
+        self.heavy = False                              # copies are small, and not worth a thread
     def pixels(self, least=(0,0)): return self.store.pixels_of(self.row)
 
 class _Opened:
     "An image that was opened and shrunk"
+    heavy = False
     def __init__(self, a, short):
         self.full_size = a.shape[1::-1]
         self.a = shrunk(a, short)
