@@ -53,6 +53,8 @@ class PlanCallback(Callback):
     run_valid = False   # just after `DistributedTrainer`, 11, which wraps the loaders
     def before_fit(self):
         self.learn.dls.loaders = [share_plan(dl) for dl in self.learn.dls.loaders]
+        dl = self.learn.dls.train
+        if has_plan(dl): dl.set_n_epoch(max(1, self.learn.n_epoch) if is_fit(self.learn) else 1)      # `lr_find` is no training
         self.learn.chosen_ids = None
         self._forget_step()
     def before_train(self):

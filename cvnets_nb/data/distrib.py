@@ -60,6 +60,7 @@ class PlanDDL(DistributedDL):
     def __len__(self): return len(self.dl)
     def get_idxs(self): return self.dl.get_idxs()
     def set_epoch(self, epoch): self.dl.set_epoch(epoch)
+    def set_n_epoch(self, n_epoch=None): self.dl.set_n_epoch(n_epoch)
     def set_active(self, ids): self.dl.set_active(ids)
     def set_seed(self, seed=None): self.dl.set_seed(seed)
     def recheck(self, ids): return self.dl.recheck(ids)
@@ -72,7 +73,7 @@ class PlanDDL(DistributedDL):
     @property
     def whole(self): return self.dl.whole
     def __getattr__(self, k):
-        if k in ('plan','sampler','seed','epoch','active','base','subset','world'): return getattr(self.dl, k)
+        if k in ('plan','sampler','seed','epoch','n_epoch','active','base','subset','world'): return getattr(self.dl, k)
         return super().__getattr__(k)
 
 def _same_seed(seed):

@@ -118,6 +118,7 @@ def check_copies(self:PlanDL,
 def _at_start(self:PlanDL, n):
     "The state of a loader that nothing was read from"
     self.epoch = 0
+    self.n_epoch = None               # of the fit, for a sampler that waits for it
     self.pinned = False               # does somebody else count the epochs?
     self.active = None                # ids in the coming plans, None for all
     self._version = 0                 # goes up when `active` changes
@@ -154,7 +155,7 @@ def seed(self:PlanDL):
 def plan(self:PlanDL):
     "The plan of the coming epoch"
     key = (self.epoch, self.seed, self.n, self.shuffle, self.drop_last,
-           self.rank, self.world, self.sampler, self._version)
+           self.rank, self.world, self.sampler, self.n_epoch, self._version)
     if self._plan[0] != key: self._plan = key,self.plan_for(self.epoch, self.active)
     return self._plan[1]
 
@@ -166,7 +167,7 @@ def plan_for(self:PlanDL,
 ): # A `Plan`
     "The plan of any epoch, ids and process"
     kw = dict(rank=self.rank if rank is None else rank, world=self.world, drop_last=self.drop_last)
-    if self.shuffle: return self.sampler.plan(self.n, epoch=epoch, seed=self.seed, ids=ids, **kw)
+    if self.shuffle: return self.sampler.for_fit(self.n_epoch).plan(self.n, epoch=epoch, seed=self.seed, ids=ids, **kw)
     return SScFBS(self.base, self.sampler.bs).plan(self.n, shuffle=False, ids=self.subset, **kw)
 
 @patch
@@ -377,12 +378,21 @@ def _made(self:PlanDL, plan):
 # %% ../../nbs/21_data.loader.ipynb #24a29fbc
 @patch
 def __iter__(self:PlanDL):
-    if self.shuffle and self.sampler.needs_epoch and not (self.pinned or self._peek): raise ValueError(
-        f"{type(self.sampler).__name__} changes with the epoch and nobody told this loader which one it is: "
-        "add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), "
-        "or call dl.set_epoch(epoch)")
+    if self.shuffle and not self._peek: self._check_told()
     yield from self.batches_of(self.plan if self.n else [])
     if self.shuffle and not self.pinned: self.epoch += 1
+
+@patch
+def _check_told(self:PlanDL, pinned=False):
+    "Refuse to guess the epoch, or how many there are"
+    own = type(self.sampler).__name__
+    if self.sampler.waits and self.n_epoch is None: raise ValueError(
+        f"the sizes of {own} grow over a fit and nobody told this loader how many epochs it has: add one of our callbacks to "
+        f"the Learner (cbs=PlanCallback(), SET() or CostLedger()), call dl.set_n_epoch(n), or give {own}(..., epochs=n)")
+    if self.sampler.for_fit(self.n_epoch).needs_epoch and not (pinned or self.pinned): raise ValueError(
+        f"{own} changes with the epoch and nobody told this loader which one it is: "
+        "add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), "
+        "or call dl.set_epoch(epoch)")
 
 @patch
 def batches_of(self:PlanDL,
@@ -447,7 +457,7 @@ def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     if bs: kw['sampler'] = kw['sampler'].with_bs(bs)
     res = TfmdDL.new(self, dataset, cls, **kw)
     if dataset is None:
-        for nm in ('epoch','pinned','active','failed','_told'): setattr(res, nm, getattr(self, nm))
+        for nm in ('epoch','n_epoch','pinned','active','failed','_told'): setattr(res, nm, getattr(self, nm))
     return res
 
 # %% ../../nbs/21_data.loader.ipynb #cd05b7cb
@@ -458,6 +468,13 @@ def set_epoch(self:PlanDL,
     "Pin the plan to `epoch`, for loops without our callbacks"
     self.pinned = epoch is not None
     if self.pinned: self.epoch = check_int('epoch', epoch, 0)
+
+@patch
+def set_n_epoch(self:PlanDL,
+    n_epoch:int=None # Epochs of the coming fit; None where nobody knows
+):
+    "Tell a sampler whose sizes grow over each fit how long the coming one is"
+    self.n_epoch = None if n_epoch is None else check_int('n_epoch', n_epoch)
 
 @patch
 def set_active(self:PlanDL,
@@ -496,6 +513,7 @@ def at(self:PlanDL,
     ids=None # Those in the plan; None is what the loader's own has
 )->PlanPass: # To be read once or more, always by the same plan
     "A pass over this loader by the plan of `epoch`, over `ids` alone"
+    if self.shuffle: self._check_told(pinned=True)
     return PlanPass(self, epoch, ids)
 
 @patch(as_prop=True)

@@ -99,29 +99,47 @@ class SizePerEpoch(PlanSampler):
         cls = MScVBS if self.constant_pixels else MScFBS
         return cls(self.size, self.bs, min_size=small, max_size=longer, divisor=self.divisor)
     @property
+    def waits(self)->bool:
+        "Does it take its epochs from each fit?"
+        return self.epochs is None
+    @property
     def pairs(self)->list: # Sorted `[(h, w, bs), …]`
-        "The sizes of all epochs with their batch sizes"
+        "The sizes of all epochs with their batch sizes; of any fit, where the epochs are not known"
+        if self.waits: return sorted({self._pair(self.size_after(k/100)) for k in range(101)})
         return sorted({p for e in range(self.epochs) for p in self.pairs_at(e)})
+    def size_after(self,
+        pct:float # How far sizes have grown, 0 to 1
+    )->tuple: # `(h, w)`
+        "The size at some point of the growth"
+        return tuple(nearest_multiple(v*(self.start + (1-self.start)*pct), self.step) for v in self.base)
     def size_at(self,
         epoch:int # Counted from 0; after the last it is the base
     )->tuple: # `(h, w)`
         "The size of `epoch`"
-        k = growth(check_int('epoch', epoch, 0), self.epochs, self.hold, self.full)
-        return tuple(nearest_multiple(v*(self.start + (1-self.start)*k), self.step) for v in self.base)
+        check_int('epoch', epoch, 0)
+        if self.waits: raise ValueError(f"the size of an epoch depends on how many a fit has: "
+                                        f"for_fit(n_epoch), or {type(self).__name__}(..., epochs=n_epoch)")
+        return self.size_after(growth(epoch, self.epochs, self.hold, self.full))
+    def for_fit(self,
+        n_epoch:int=None # Epochs of a fit; None where nobody knows
+    ): # A sampler that does not wait
+        "This one with the epochs of a fit; one size where they are not known, or too few for two sizes"
+        if not self.waits: return self
+        return SScFBS(self.size, self.bs) if n_epoch is None or n_epoch < 2 else replace(self, epochs=n_epoch)
+    def _pair(self, hw): return (*hw, self.sizes.bs_at(*hw))
     def pairs_at(self,
         epoch:int # Counted from 0
     )->list: # One `(h, w, bs)`
         "The size and batch size of `epoch`"
-        h,w = self.size_at(epoch)
-        return [(h, w, self.sizes.bs_at(h, w))]
+        return [self._pair(self.size_at(epoch))]
     def turns_in(self, epoch:int): # Counted from 0
         "The one pair of `epoch`"
         return self.pairs_at(epoch)
     table_heads = *PlanSampler.table_heads, 'from epoch'
     def table_rows(self)->list: # One a pair, of text
         "The table that shows a sampler, with the first epoch of each size"
-        first = {p: e for e in reversed(range(self.epochs)) for p in self.pairs_at(e)}
-        return [(*r, first[p]) for r,p in zip(super().table_rows(), self.pairs)]
+        first = {p: e for e in reversed(range(self.epochs or 0)) for p in self.pairs_at(e)}
+        return [(*r, first.get(p, '')) for r,p in zip(super().table_rows(), self.pairs)]
 
 # %% ../../nbs/12_samplers.curriculum.ipynb #dc0aeb50
 @dataclass(frozen=True)
@@ -129,7 +147,7 @@ class Progressive(SizePerEpoch):
     "One size per epoch: a small one at first, then growing in equal steps to `size` (progressive resizing)"
     size:int # Base in pixels, an int for a square or `(h, w)`: the last epochs have it
     bs:int # Batch size per process
-    epochs:int # Epochs of the whole training
+    epochs:int=None # Epochs of the whole training; None takes those of each fit, which a Learner's plan callback tells the loader
     start:float=.71 # Size of the first epochs as a share of `size`; 0.71 is half the pixels
     hold:float=.5 # Share of training at the first size, Composer's
     full:float=.8 # Share of training from which on `size` is used, Composer's; the same as `hold` is one late step
@@ -137,7 +155,7 @@ class Progressive(SizePerEpoch):
     constant_pixels:bool=False # Larger batches of small images, so that a step keeps its pixels? False keeps the updates
     def __post_init__(self):
         def put(k, v): object.__setattr__(self, k, v)     # the sampler is frozen
-        put('epochs', check_int('epochs', self.epochs, 2, remedy='for one epoch use SScFBS'))
+        if not self.waits: put('epochs', check_int('epochs', self.epochs, 2, remedy='for one epoch use SScFBS'))
         for k in 'start','hold','full': put(k, _share(k, getattr(self, k)))
         if self.hold > self.full: raise ValueError(
             f"hold {self.hold:g} is more than full {self.full:g}; sizes grow between the two: lower hold or raise full")

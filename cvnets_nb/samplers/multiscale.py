@@ -16,6 +16,7 @@ from .plan import *
 class PlanSampler:
     "What every sampler is: a frozen value with `size`, `bs` and `pairs` that plans epochs"
     needs_epoch = False # Do the sizes in use depend on the epoch?
+    waits = False # Do they depend on how many epochs a fit has, which is not known yet?
     table_heads = 'size', 'batch', 'pixels of a step, base = 1' # Columns of the table that shows a sampler
     @property
     def base(self)->tuple: # `(h, w)`
@@ -24,6 +25,11 @@ class PlanSampler:
     def with_bs(self, bs:int): # Batch size per process at the base size
         "The same sampler with another batch size"
         return replace(self, bs=bs)
+    def for_fit(self,
+        n_epoch:int=None # Epochs of a fit; None where nobody knows
+    ): # A sampler that does not wait
+        "The sampler of a fit: this one, where it is the same in each"
+        return self
     def turns_in(self, epoch:int): # Counted from 0
         "The pairs of `epoch`, in the order of their turns"
         return outwards(self.pairs, self.base)
