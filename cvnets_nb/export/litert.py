@@ -153,6 +153,9 @@ def _saved(m, size, file):
     return file
 
 @patch
+@takes_only(half="8 bits are the small form here, int8=True; 16 bits are for to_coreml",
+            nms="the file returns every box, and boxes are suppressed where it is used; to_onnx and to_coreml do it inside",
+            dtype="LiteRT takes float32, from 0 to 255; with int8=True the file says how numbers become its 8 bits")
 @no_random()
 def to_litert(self:Learner,
     path='model.tflite', # The file to write; what a user of it has to know goes beside it, in model.tflite.json
