@@ -138,7 +138,9 @@ def _default_text(name):
 # %% ../nbs/82_cli.ipynb #2561d27d
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` with error messages of one line"
-    def error(self, message): self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+    def error(self, message):
+        message = re.sub(r'argument (\S+): ignored explicit argument (.*)', r'\1 takes no value, and got \2; leave it out', message)
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 def make_parser()->Parser:
     "The options of `cvnets_train`"
@@ -182,6 +184,14 @@ def make_parser()->Parser:
     return p
 
 # %% ../nbs/82_cli.ipynb #71fac360
+def _misplaced(p, o, argv, known):
+    "What a value without an option may have been meant for"
+    typed = sys.argv[1:] if argv is None else list(argv)
+    before = typed[max(0, typed.index(o)-1)] if o in typed else ''
+    flags = [s for action in p._actions for s in action.option_strings if action.nargs == 0]
+    if before in flags and not Path(o).exists(): return f"{before} takes no value"
+    return f"did you mean --data {shlex.quote(o)}?" if '--data' in known else "an option before it takes no value"
+
 def read_args(
     p:Parser, # From `make_parser`
     argv=None # What was typed; None takes `sys.argv[1:]`
@@ -191,9 +201,7 @@ def read_args(
     if not rest: return vars(a)
     o = rest[0].split('=')[0]
     known = [s for action in p._actions for s in action.option_strings]
-    if not o.startswith('-'):
-        p.error(f"unknown argument {o!r}; " + (f"did you mean --data {shlex.quote(o)}?" if '--data' in known else
-                                               "an option before it takes no value"))
+    if not o.startswith('-'): p.error(f"unknown argument {o!r}; {_misplaced(p, o, argv, known)}")
     near = difflib.get_close_matches(o, known, n=2, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the options"
     p.error(f"unknown option {o!r}; {hint}")
@@ -605,10 +613,17 @@ def cvnets_train(
         if learn is not None: run = _trained(p, learn, a, out, run)
         _report(out, run, learn)
 
+def _check_set(task):
+    "Refuse --set where it would do nothing"
+    if not task.default_set: raise ValueError(f"--set does not apply to {task.name}: a value is easy within a tolerance, which has "
+                                              "no option here; leave it out, or say set=SET(tol=...) to set_learner in Python")
+
 def _prepared(p, argv):
     "The run and its learner, None where the run is finished; or a refusal in one line"
     try:
-        out,a,run = open_run(read_args(p, argv))
+        given = read_args(p, argv)
+        out,a,run = open_run(given)
+        if given.get('set'): _check_set(run_task(a))
         if run and is_finished(run): return out, a, run, None
         learn = run_learner(a, out)
         if run: check_data(learn, run, out)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
            'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic',
-           'in_larger_steps', 'sized_for', 'is_grey', 'check_grey', 'regrown', 'GrowWithFit', 'unlike_fit',
-           'recipe_model', 'make_learner', 'constructed', 'is_lazy', 'chosen_by', 'learner_cbs', 'finished',
-           'set_learner']
+           'in_larger_steps', 'sized_for', 'is_grey', 'check_grey', 'needs_two', 'check_alone', 'regrown',
+           'GrowWithFit', 'unlike_fit', 'recipe_model', 'make_learner', 'constructed', 'is_lazy', 'chosen_by',
+           'learner_cbs', 'finished', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
 import inspect, torch
@@ -192,14 +192,17 @@ class OneSize(ValueError):
         super().__init__(message)
         self.instead = instead
 
+def _channels(model):
+    "The channels of the first convolution, 3 without one"
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+
 def not_taken(
     model:nn.Module, # Any model; its copy on the meta device is run
     sizes, # `[(h, w), ...]` of images
     ni:int=None # Channels of the images; None is those of the first convolution
 )->list: # Those of `sizes`
     "The sizes of images that `model` does not take"
-    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    if ni is None: ni = conv.in_channels if conv else 3
+    if ni is None: ni = _channels(model)
     try: copy = bare_copy(model).eval()
     except Exception: return list(sizes)
     def fails(hw):
@@ -323,6 +326,34 @@ def check_grey(
         f"the images are grey, of one channel, and this {type(model).__name__} takes 3 channels: make the model with "
         "in_chans=1, set_learner(..., in_chans=1), or open the images in colour, ImageBlock(PILImage)")
 
+# %% ../nbs/70_learner.ipynb #68116b63
+def needs_two(
+    model:nn.Module, # Any model; its copy on the meta device is run
+    size # `(h, w)` of images
+)->bool:
+    "Has a batch normalisation one value of a channel only, where a batch is a single image of this size?"
+    with no_random():
+        try: bare_copy(model).train()(torch.zeros(1, _channels(model), *size, device='meta'))
+        except Exception as e: return 'more than 1 value per channel' in str(e)
+    return False
+
+def check_alone(
+    dls:DataLoaders, # To train on
+    model:nn.Module # To be trained
+):
+    "Refuse batches of one image where a batch normalisation takes more"
+    one,plan = getattr(dls.train, 'n', None) == 1, has_plan(dls.train)
+    if not one and (plan or dls.train.bs != 1): return      # a plan has no batch of one image where there are more
+    try: sizes = {p[:2] for p in dls.train.sampler.pairs} if plan else {find_sized(dls.train.after_item, dls.train.after_batch).base}
+    except ValueError: return                               # of many sizes; the training will show it
+    size = next((o for o in sorted(sizes) if needs_two(model, o)), None)
+    if size is None: return
+    twice = tuple(2*v for v in size)
+    remedy = 'two images or more to train on' if one else 'bs=2 or more'
+    if not needs_two(model, twice): remedy += f", or images of {_by(twice)} or more"
+    raise ValueError(f"a batch is one image of {_by(size)}, of which a batch normalisation of this {type(model).__name__} "
+                     f"gets one value for each channel, too few to learn from: give {remedy}")
+
 # %% ../nbs/70_learner.ipynb #8b7b3a9e
 def regrown(
     dls:DataLoaders, # With a plan, or not
@@ -339,10 +370,11 @@ def regrown(
 def _sizes(s): return s.sampler if isinstance(s, Growing) else s
 
 class GrowWithFit(Callback):
-    "Let a recipe's sizes grow over the epochs of each fit"
+    "Let a recipe's sizes grow over the epochs of each fit, which `check_alone` looks at first"
     order = -90      # before the plan is read, and the loaders are shared out
     def before_fit(self):
         if not is_fit(self.learn): return
+        check_alone(self.dls, self.model)
         recipe = getattr(self.learn, 'recipe', None)
         if recipe is not None: self.learn.dls = regrown(self.dls, recipe, self.n_epoch)
         self._warn_if_other(getattr(self.dls.train, 'sampler', None))

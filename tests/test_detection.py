@@ -240,16 +240,16 @@ def test_wrong_boxes_are_refused(box, says, tmp_path):
     with pytest.raises(ValueError, match=f'0.png.*{says}'): box_dls(coco(tmp_path, box), size=32)
 
 def test_boxes_that_cannot_be_right_are_left_out_where_asked(tmp_path, capsys):
-    "As in BCCD: one box without width among many; its image stays, and the command says it too"
+    "As in BCCD: one box without width among many, and one that is none; their image stays, and the command says it too"
     path = coco(tmp_path/'d', (8, 8, 30, 20))
     d = json.loads((path/'train.json').read_text())
     d['annotations'] += [dict(id=99, image_id=0, category_id=1, bbox=[5, 5, 0, 0]), dict(id=98, image_id=3, category_id=1, bbox=[50, 5, 40, 9])]
     (path/'train.json').write_text(json.dumps(d))
     with pytest.raises(ValueError, match=r'2 of 12 images.*or leave them out, skip=True'): box_dls(path, size=32)
     with pytest.raises(ValueError, match='too many to leave out'): box_dls(path, size=32, skip=True)
-    d['annotations'].pop()
+    d['annotations'][-1] = dict(id=97, image_id=0, category_id=1)
     (path/'train.json').write_text(json.dumps(d))
-    with pytest.warns(UserWarning, match='1 of 12 images.*they are left out'): dls = box_dls(path, size=32, bs=4, skip=True, num_workers=0)
+    with pytest.warns(UserWarning, match='1 of 12 images.*annotation 97 has the box None.*1 more of its boxes.*they are left out'): dls = box_dls(path, size=32, bs=4, skip=True, num_workers=0)
     assert sum(len(dl.dataset) for dl in dls.loaders) == 12 and all(len(b) == 1 for dl in dls.loaders for _, b, _ in dl.dataset)
     argv = ['--data', str(path), '--arch', 'fcos_mobilenetv1_025', '--size', '64', '--bs', '4', '--epochs', '1', '--workers', '0', '--out', str(tmp_path/'run')]
     with pytest.raises(SystemExit): cvnets_train(argv)
@@ -262,7 +262,7 @@ def test_boxes_that_cannot_be_right_are_left_out_where_asked(tmp_path, capsys):
 @pytest.mark.parametrize('change,says', [(dict(images=[dict(id=0, file_name='0.png'), dict(id=0, file_name='1.png')]), "two images have the id 0"),
     (dict(images=[dict(id=0, file_name='0.png'), dict(id=1, file_name='0.png')]), "two images have the file_name '0.png'"),
     (dict(categories=[dict(id=1, name='thing'), dict(id=1, name='other')]), 'two categories have the id 1'),
-    (dict(annotations=[dict(id=7, image_id=0, category_id=1)]), 'annotation 7 has the box None'),
+    (dict(annotations=[dict(id=7, image_id=9, category_id=1, bbox=[4, 4, 9, 9])]), 'annotation 7 is of image 9'),
     (dict(annotations=None), "no list 'annotations'")])
 def test_coco_that_contradicts_itself(change, says, tmp_path):
     path = coco(tmp_path, (4, 4, 9, 9), n=3)

@@ -316,6 +316,9 @@ def _for_vision(job):
 
 # %% ../../nbs/80d_export.coreml.ipynb #2f068ab4
 @patch
+@takes_only(int8="16 bits are Core ML's small form, half=True, which is the default; 8 bits are for to_onnx and to_litert",
+            lose="it goes with int8=, which to_onnx and to_litert have; here tol= bounds the difference",
+            dtype="Core ML takes images as images; to_onnx has types of numbers")
 @no_random()
 def to_coreml(self:Learner,
     path='model.mlpackage', # The package to write, a folder

@@ -76,6 +76,16 @@ if job['images']:
 '''
 
 # %% ../../nbs/80e_export.litert.ipynb #3dd0f218
+def _why(code, text, n=12):
+    "Why the converter ended: its error where it has one, and the last `n` lines that it wrote"
+    lines = [o.rstrip()[:300] for o in text.splitlines() if o.strip()]
+    starts = [i for i,o in enumerate(lines) if o.startswith('Traceback')]
+    error = next((o for o in lines[starts[-1]+1:] if not o[0].isspace()), None) if starts else None
+    short = ', perhaps for want of memory' if code == -9 else ''
+    first = error or (f'it was ended by signal {-code}{short}' if code < 0 else f'it ended with code {code}')
+    last = '\n  '.join(lines[-n:]) or 'nothing'
+    return f": {first}\nThe last that it wrote:\n  {last}"
+
 def litert_convert(
     programs:dict, # Files of `torch.export.save` by the name of their entry
     out, # The file to write
@@ -84,10 +94,7 @@ def litert_convert(
     "Convert programs in the converter's environment"
     job = dict(programs={k:str(v) for k,v in programs.items()}, out=str(out), images=images and str(images))
     r = subprocess.run([str(litert_python()), '-c', _script], input=json.dumps(job), capture_output=True, text=True)
-    if r.returncode == 0: return
-    lines = [o for o in r.stderr.strip().split('\n') if o]
-    why = [o for o in lines if 'Error' in o][-1:] or lines[-1:]
-    raise ValueError(f"LiteRT's converter failed: {' '.join(why)[:400]}")
+    if r.returncode: raise ValueError(f"LiteRT's converter failed{_why(r.returncode, r.stderr or r.stdout)}")
 
 # %% ../../nbs/80e_export.litert.ipynb #3c97a0b7
 def quantized(
@@ -153,6 +160,9 @@ def _saved(m, size, file):
     return file
 
 @patch
+@takes_only(half="8 bits are the small form here, int8=True; 16 bits are for to_coreml",
+            nms="the file returns every box, and boxes are suppressed where it is used; to_onnx and to_coreml do it inside",
+            dtype="LiteRT takes float32, from 0 to 255; with int8=True the file says how numbers become its 8 bits")
 @no_random()
 def to_litert(self:Learner,
     path='model.tflite', # The file to write; what a user of it has to know goes beside it, in model.tflite.json

@@ -306,6 +306,7 @@ def _smaller(job, file, lose):
 
 # %% ../../nbs/80c_export.onnx.ipynb #63fa7c7c
 @patch
+@takes_only(half="8 bits are the small form here, int8=True; 16 bits are for to_coreml")
 @no_random()
 def to_onnx(self:Learner,
     path='model.onnx', # The file to write

@@ -14,7 +14,7 @@ from fastai.data.transforms import IntToFloatTensor, Normalize, ToTensor
 from fastai.layers import ToTensorBase
 from fastai.learner import Learner
 from fastai.torch_core import get_model
-from fastai.vision.augment import AffineCoordTfm, RandomResizedCrop, Resize
+from fastai.vision.augment import AffineCoordTfm, RandomResizedCrop, RandomResizedCropGPU, Resize
 from fastai.torch_core import TensorImage
 from fastai.vision.core import BBoxLabeler, PILImage, PointScaler
 from ..core import *
@@ -142,9 +142,20 @@ def _in_validation(dl):
 # %% ../../nbs/80a_export.prepare.ipynb #f408c33a
 def second_resize(
     dl # A loader of validation images
-)->AffineCoordTfm: # None without one
+)->AffineCoordTfm|RandomResizedCropGPU: # None without one
     "The transform of a batch that resizes images again, as `aug_transforms(size=224)` does after `Resize(460)`"
-    return next((t for t in _in_validation(dl)[1] if isinstance(t, AffineCoordTfm) and size_of(t) is not None), None)
+    kinds = AffineCoordTfm, RandomResizedCropGPU       # the second with `min_scale`
+    return next((t for t in _in_validation(dl)[1] if isinstance(t, kinds) and size_of(t) is not None), None)
+
+def _refusal(t, batch):
+    "The error for a transform that cannot be described"
+    name = type(t).__name__
+    if batch: return ValueError(f"{name} changes batches of validation images, which a file would not do; if it is for "
+                                "training alone, give it split_idx=0; else put it into the model, or make it a transform "
+                                "of images among item_tfms and give prep=False")
+    return ValueError(f"{name} changes validation images in a way that cannot be described beside the model; resize with "
+                      "Resize, RandomResizedCrop or a recipe's crop, or say how it comes close, prep=Prep((h, w), 'crop'), "
+                      "or give prep=False, and the file takes images as they are after these transforms")
 
 def prep_of(
     learn # A `Learner`
@@ -158,10 +169,7 @@ def prep_of(
     unknown = [t for t in [*item, *batch] if t not in known and not leaves_images(t)]
     if len(sized) > 1 or unknown:
         t = (unknown or sized)[0]
-        raise ValueError(f"{type(t).__name__} changes validation images in a way that cannot be described beside the "
-                         "model; resize with Resize, RandomResizedCrop or a recipe's crop, or say how it comes close, "
-                         "prep=Prep((h, w), 'crop'), or give prep=False, and the file takes images as they are after "
-                         "these transforms")
+        raise _refusal(t, any(t is o for o in batch))
     if not sized: raise ValueError("the validation images are not resized, so their size is not known; "
                                    "give prep=Prep((h, w)), with how you resize them")
     t = sized[0]
@@ -205,18 +213,28 @@ def _axis(n, k, m, corners):
     x = nn.functional.interpolate(torch.eye(n)[None], k, mode='area')
     return nn.functional.interpolate(x, m, mode='linear', align_corners=corners)[0].T
 
+def _part(t, size):
+    "The first row and column of the part of validation images that is resized, and its `(h, w)`"
+    if not isinstance(t, RandomResizedCropGPU): return (0,0), size
+    t = deepcopy(t)                                    # it notes what it has seen
+    t.before_call(torch.empty(1, 1, *size), 1)
+    return t.tl, t.cp_size
+
 def resize_matrices(
-    t:AffineCoordTfm, # From `second_resize`
+    t:AffineCoordTfm|RandomResizedCropGPU, # From `second_resize`
     size, # `(h, w)` of the images before it
     to # `(h, w)` after it
 )->tuple: # Of tensors, (to[0], h) for the rows and (to[1], w) for the columns
     "What a batch transform with a size does to validation images"
     if t.mode != 'bilinear': raise ValueError(f"validation images are resized by mode={t.mode!r}, and only 'bilinear' "
                                               "can go into a file; resize in item_tfms alone")
-    d = min(size[0]/to[1], size[1]/2)/2                # as fastai reckons it, from (b,h,w,2)
-    zoom = 1 if t.align_corners else max(to)/(max(to) - 1)
-    smaller = [math.floor(n*(1/d)) for n in size] if d > zoom else size
-    return tuple(_axis(n, k, m, bool(t.align_corners)) for n,k,m in zip(size, smaller, to))
+    start,part = _part(t, size)
+    corners = bool(getattr(t, 'align_corners', True))
+    d = min(part[0]/to[1], part[1]/2)/2                # as fastai reckons it, from (b,h,w,2)
+    zoom = 1 if corners else max(to)/(max(to) - 1)
+    smaller = [math.floor(n*(1/d)) for n in part] if d > zoom else part
+    matrices = [_axis(n, k, m, corners) for n,k,m in zip(part, smaller, to)]
+    return tuple(nn.functional.pad(o, (a, n - a - o.shape[1])) for o,a,n in zip(matrices, start, size))
 
 # %% ../../nbs/80a_export.prepare.ipynb #aa7c5733
 class Deployed(nn.Module):

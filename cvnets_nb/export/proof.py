@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-import inspect, shutil, statistics, time
+import functools, inspect, shutil, statistics, time
 import numpy as np, torch
 from PIL import Image
 from torch import Tensor, nn
@@ -24,8 +24,8 @@ from ..learner import not_taken
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'resized',
            'score', 'file_score', 'model_score', 'noise', 'alike', 'check_target', 'check_learner', 'Job', 'make_job',
-           'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'said', 'nms_limits',
-           'nms_facts', 'check_file', 'check_int8']
+           'takes_only', 'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'said',
+           'nms_limits', 'nms_facts', 'check_file', 'check_int8']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
 def decoded_batches(
@@ -314,6 +314,21 @@ def make_job(
     expected = model_answers(m, x)
     notes = ['compared on noise']*(dl is None) + ['the model answers all images alike']*alike(expected)
     return Job(path, m, sizes, x, expected, facts(learn, m, prep or None, sizes), note='; '.join(notes), **own)
+
+# %% ../../nbs/80b_export.proof.ipynb #0eb8e032
+def takes_only(
+    **remedies # What to do in place of a keyword that the function lacks and another target's has
+):  # A decorator of a Learner's method
+    "Refuse the keywords that a target lacks, with the remedy"
+    def decorated(f):
+        known = [*inspect.signature(f).parameters][1:]
+        @functools.wraps(f)
+        def checked(self, *args, **kwargs):
+            odd = next((k for k in kwargs if k not in known), None)
+            if odd: raise ValueError(f"{f.__name__} has no {odd}=; {remedies.get(odd) or 'it takes ' + ', '.join(known)}")
+            return f(self, *args, **kwargs)
+        return checked
+    return decorated
 
 # %% ../../nbs/80b_export.proof.ipynb #4fee3e95
 def megabytes(

@@ -8,6 +8,7 @@ __all__ = ['width', 'window', 'Growing', 'growth', 'SizePerEpoch', 'Progressive'
 # %% ../../nbs/12_samplers.curriculum.ipynb #b55ebdb4
 import math, numbers
 from dataclasses import dataclass, replace
+from functools import cached_property
 from ..core import *
 from .plan import *
 from .multiscale import *
@@ -91,9 +92,9 @@ class SizePerEpoch(PlanSampler):
     def step(self)->int: # Pixels
         "Sides are multiples of this"
         return self.divisor or default_divisor(self.base)
-    @property
+    @cached_property
     def sizes(self)->MultiScale:
-        "The multi-scale sampler that checks the sizes and has their batch sizes"
+        "The multi-scale sampler that checks the sizes and has their batch sizes; it is made once"
         longer = max(self.base)
         small = nearest_multiple(self.start*longer, self.step)
         cls = MScVBS if self.constant_pixels else MScFBS

@@ -241,8 +241,8 @@ def _usable(found, verify, skip):
     check_splits(found)
     if verify: found = _right(found, skip)
     items = found.train + (found.valid or [])
-    fault = next((o for o in items if o.fault), None)
-    if fault: raise ValueError(f"{fault}: {fault.fault}")
+    for o in items:
+        if o.fault or o.wrong: raise ValueError(f"{o}: {o.fault or o.wrong[0]}")
     if not any(o.boxes for o in found.train): raise ValueError(f"no image to train on has a box; {found}")
     if found.valid == []: raise ValueError(f"there is no image to validate on; {found}; give some, or take the empty split away")
     if len(items) < 2: raise ValueError(f"one image cannot be split into training and validation; {found}")

@@ -28,6 +28,7 @@ class BoxItem:
     boxes:tuple=() # Of `(x1, y1, x2, y2)` in pixels of the image as it is shown, turned as its EXIF entry says
     labels:tuple=() # Names of the classes, one for each box
     fault:str=None # Why a reader could not tell where the boxes lie in the image, for `check_boxes`
+    wrong:tuple=() # Why boxes that are not among `boxes` could not be read, one text for each, for `check_boxes`
     def __str__(self): return str(self.file)
 
 class BoxSet(NamedTuple):
@@ -45,9 +46,9 @@ def _first_of(by_name, names):
     "What the first of these names stands for, or None"
     return next((by_name[k] for k in names if k in by_name), None)
 
-def _item(file, found):
-    "The item of an image, from pairs of a box and its class"
-    return BoxItem(file, tuple(box for box,_ in found), tuple(name for _,name in found))
+def _item(file, found, wrong=()):
+    "The item of an image, from pairs of a box and its class, and what is wrong with other boxes"
+    return BoxItem(file, tuple(box for box,_ in found), tuple(name for _,name in found), wrong=tuple(wrong))
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #3ab4cc6b
 def _text(file):
@@ -77,6 +78,14 @@ def _field(o, key, which):
     v = o.get(key) if isinstance(o, dict) else None
     if not isinstance(v, (str,int,float)): raise ValueError(f"{which} has the {key} {v!r}, and a number or a text has to be there")
     return v
+
+def _read_each(read, rows):
+    "The boxes of an image that can be read, as pairs of a box and its class, and why the others cannot"
+    found,wrong = [],[]
+    for o in rows:
+        try: found.append(read(*o))
+        except ValueError as e: wrong.append(str(e))
+    return found, wrong
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #59da7779
 def shown_box(
@@ -164,24 +173,34 @@ def _image_folders(file):
 def _coco_names(d, file):
     "The names of the classes by their numbers"
     names = {c['id']:c.get('name') for c in d['categories']}
-    used = {_field(a, 'category_id', f'{file}: annotations[{i}]') for i,a in enumerate(d['annotations'])}
+    kinds = [a.get('category_id') for a in d['annotations'] if isinstance(a, dict)]
+    used = {k for k in kinds if isinstance(k, (str,int,float))}
     first = {}
     for k in sorted(names, key=lambda k: k not in used): first.setdefault(str(names[k]), k)
     names = {k:v for k,v in names.items() if k in used or first[str(v)] == k}    # no class above, which has no box
     return dict(zip(names, _class_names(names.values(), file)))
 
+def _coco_box(a, which, again, names):
+    "The corners of one annotation and its class"
+    if again: raise ValueError(f"{which} has the id of an annotation before it; each needs its own")
+    category = _field(a, 'category_id', which)
+    if category not in names: raise ValueError(f"{which} is of category {category}, which has no name")
+    x,y,w,h = _corners(a.get('bbox'), which)
+    return (x, y, x+w, y+h), names[category]
+
 def _coco_boxes(d, names, file):
-    "The boxes and names of each image, by the image's number"
-    found = {o['id']:[] for o in d['images']}
+    "The boxes and names of each image, and what is wrong with others, by the image's number"
+    rows = {o['id']:[] for o in d['images']}
+    seen = set()
     for i,a in enumerate(d['annotations']):
-        which = f"{file}: annotations[{i}]" if a.get('id') is None else f"{file}: annotation {a['id']}"
-        category,image = [_field(a, k, which) for k in ('category_id','image_id')]
-        if a.get('iscrowd') or a.get('ignore'): continue
-        if category not in names: raise ValueError(f"{which} is of category {category}, which has no name")
-        if image not in found: raise ValueError(f"{which} is of image {image}, which is not in the file")
-        x,y,w,h = _corners(a.get('bbox'), which)
-        found[image].append(((x, y, x+w, y+h), names[category]))
-    return found
+        own = a.get('id') if isinstance(a, dict) else None
+        which = f"{file}: annotations[{i}]" if own is None else f"{file}: annotation {own}"
+        image = _field(a, 'image_id', which)
+        if image not in rows: raise ValueError(f"{which} is of image {image}, which is not in the file")
+        again = own is not None and repr(own) in seen
+        seen.add(repr(own))
+        if not (a.get('iscrowd') or a.get('ignore')): rows[image].append((a, which, again, names))
+    return {k:_read_each(_coco_box, o) for k,o in rows.items()}
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #cb74923d
 def _json(file):
@@ -204,36 +223,33 @@ def read_coco(
     folders = [Path(images)] if images else _image_folders(file)
     names = _coco_names(d, file)
     found = _coco_boxes(d, names, file)
-    items = [_item(_image_file(str(o['file_name']), folders), found[o['id']]) for o in d['images']]
+    items = [_item(_image_file(str(o['file_name']), folders), *found[o['id']]) for o in d['images']]
     sizes = [_declared((o.get('width'), o.get('height'))) for o in d['images']]
     return _read_all(_as_shown, items, sizes), list(names.values())
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #e8ab6675
-def _voc_box(o, name, file):
-    "The corners of one object"
+def _voc_box(o, file):
+    "The corners of one object and its class"
+    name = (o.findtext('name') or '').strip()
+    if not name: raise ValueError(f"{file}: an object has no class name")
     box = o.find('bndbox')
     if box is None: raise ValueError(f"{file}: the object {name!r} has no box")
     texts = [box.findtext(k) for k in ('xmin','ymin','xmax','ymax')]
     try: corners = [float(v) for v in texts]
     except (TypeError,ValueError): corners = texts
-    return _corners(corners, f"{file}: the object {name!r}")
+    return _corners(corners, f"{file}: the object {name!r}"), name
 
 def _voc_note(file):
-    "Boxes with their classes, and the size that the file declares"
+    "Boxes with their classes and what is wrong with others, and the size that the file declares"
     try: root = ET.parse(file).getroot()
     except (ET.ParseError,LookupError,ValueError) as e: raise ValueError(f"{file} is not valid XML: {e}") from e
-    found = []
-    for o in root.iter('object'):
-        if o.findtext('difficult', '0').strip() == '1': continue
-        name = (o.findtext('name') or '').strip()
-        if not name: raise ValueError(f"{file}: an object has no class name")
-        found.append((_voc_box(o, name, file), name))
-    return found, _declared((root.findtext('size/width'), root.findtext('size/height')))
+    rows = [(o, file) for o in root.iter('object') if o.findtext('difficult', '0').strip() != '1']
+    return _read_each(_voc_box, rows), _declared((root.findtext('size/width'), root.findtext('size/height')))
 
 def _voc_item(image, file):
     "The item of one XML file"
     found,declared = _voc_note(file)
-    return _as_shown(_item(image, found), declared)
+    return _as_shown(_item(image, *found), declared)
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #a27f1c3d
 def _folder(path, name):
@@ -346,8 +362,8 @@ def _yolo_item(image, file, names):
     "The item of one text file"
     size = shown_size(image)[0]
     lines = _text(file).splitlines()
-    found = [_yolo_box(line, names, size, f'{file}, line {i}') for i,line in enumerate(lines, 1) if line.strip()]
-    return _item(image, found)
+    rows = [(line, names, size, f'{file}, line {i}') for i,line in enumerate(lines, 1) if line.strip()]
+    return _item(image, *_read_each(_yolo_box, rows))
 
 # %% ../../../nbs/48e_tasks.detection.read.ipynb #a749ee4a
 def _place(f, path):
@@ -576,7 +592,9 @@ def box_fault(
 )->str: # Or None
     "What is wrong with an item"
     whole,each = _faults(item, names)
-    return whole or next((o for o in each if o), None)
+    reasons = [whole] if whole else [o for o in (*item.wrong, *each) if o]
+    more = f" (and {len(reasons)-1} more of its boxes)" if len(reasons) > 1 else ''
+    return reasons[0] + more if reasons else None
 
 def check_boxes(
     items, # Of `BoxItem`

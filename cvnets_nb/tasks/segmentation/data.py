@@ -588,7 +588,8 @@ def mask_folder_dls(
     files = mask_files(*found)
     codes = path/'codes.txt'
     if not codes.is_file():
-        raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line")
+        two = "; with binary=True these are two, that of the black pixels first" if binary else ''
+        raise ValueError(f"{path} has no codes.txt, the names of the classes by index, one to a line{two}")
     valid = _validation(path, list(files), valid_pct, seed)
     if kwargs.get('item_tfms') is None: _check_sizes(_size_faults(files))         # others may take any size
     dls = seg_dls(L(list(files)), _lines(codes), valid, size, bs, get_y=MaskOf(files), void=void, binary=binary,

@@ -25,7 +25,7 @@ from .metrics import PixelConfusion
 from .models import Segmenter
 from .data import bench_masks
 from .data import SegCrop, SegRotate, codes_of, codes_tfm
-from .data import mask_folder, mask_folder_dls, missing_classes, scenes, survey_masks
+from .data import mask_folder, mask_folder_dls, missing_classes, scenes, survey_masks, void_index
 
 # %% auto #0
 __all__ = ['SegMetric', 'seg_metrics', 'seg_loss', 'SegLearner', 'show_masks', 'shows_whole', 'original_confusion', 'sure_pixels',
@@ -312,6 +312,7 @@ def check_segmentation(
     if getattr(codes_tfm(dls), 'guessed', void >= len(codes)):
         _check_void(codes, void, train | valid)
         _check_mixed(codes, void, found.each)
+    _check_named(codes, void, train | valid)
     _check_classes(codes, void, train)
     _warn_missing(codes, void, train, valid)
 
@@ -335,6 +336,13 @@ def _check_void(codes, void, seen):
     if not missing or void not in seen: return
     raise ValueError(f"class {missing[0]!r} is in no mask, and {void}, which was taken for void, is in some. "
                      + _void_remedy.format(void))
+
+def _check_named(codes, void, seen):
+    "Refuse a void beside a class with a name such as 'Void' that some masks hold: it would be learned as a class"
+    k = void_index(codes)
+    if k == void or k not in seen: return
+    raise ValueError(f"void={void}, and class {codes[k]!r}, index {k}, is in the masks, and would be learned like any other: "
+                     f"say void={k}, or give it another name if it counts")
 
 def _check_mixed(codes, void, each):
     "Refuse two classes that are 0 and 255 in some masks, and 0 and 1 in the others"
