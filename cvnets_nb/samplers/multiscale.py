@@ -16,6 +16,7 @@ from .plan import *
 class PlanSampler:
     "What every sampler is: a frozen value with `size`, `bs` and `pairs` that plans epochs"
     needs_epoch = False # Do the sizes in use depend on the epoch?
+    clips = 1 # Clips of each sample, where the pairs have frames
     table_heads = 'size', 'batch', 'pixels of a step, base = 1' # Columns of the table that shows a sampler
     @property
     def base(self)->tuple: # `(h, w)`
@@ -24,6 +25,9 @@ class PlanSampler:
     def with_bs(self, bs:int): # Batch size per process at the base size
         "The same sampler with another batch size"
         return replace(self, bs=bs)
+    def single(self): # An `SScFBS`
+        "The sampler of one size that a pass in order follows: the base alone"
+        return SScFBS(self.base, self.bs)
     def turns_in(self, epoch:int): # Counted from 0
         "The pairs of `epoch`, in the order of their turns"
         return outwards(self.pairs, self.base)
@@ -38,7 +42,7 @@ class PlanSampler:
         drop_last:bool=False # Leave out steps that are not full?
     )->Plan: # This process's steps
         "One epoch: how many steps of each size is fixed; `(seed, epoch)` decides order and ids"
-        return make_plan(self.turns_in(epoch), n, epoch, seed, shuffle, ids, rank, world, drop_last)
+        return make_plan(self.turns_in(epoch), n, epoch, seed, shuffle, ids, rank, world, drop_last, self.clips)
     def table_rows(self)->list: # One a pair, of text
         "The table that shows a sampler"
         cost = self.base[0]*self.base[1]*self.bs

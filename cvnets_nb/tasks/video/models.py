@@ -191,7 +191,7 @@ def ptv_hub(
     return pytorchvideo(f'hub.{_ptv_names(name)[0]}')
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #a32ee56d
-def _p_tv_model(name, n_out, in_chans, pretrained=False, **kw):
+def _ptv_model(name, n_out, in_chans, pretrained=False, **kw):
     "`pytorchvideo/<name>`"
     def make(n_out):
         net = ptv_net(name, n_out, **kw)
@@ -199,7 +199,7 @@ def _p_tv_model(name, n_out, in_chans, pretrained=False, **kw):
         return net
     return clip_model(make, n_out, in_chans, pretrained, lambda: ptv_hub(name).checkpoint_paths[name])
 
-register_prefix('pytorchvideo', _p_tv_model, 'video', lambda: list(PYTORCHVIDEO))
+register_prefix('pytorchvideo', _ptv_model, 'video', lambda: list(PYTORCHVIDEO))
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #c091702a
 def tv_names()->list: # Sorted
