@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np, torch
 from fastcore.basics import patch
 from ..core import check_int, rng_for, warn
+from ..samplers.plan import time_of
 from ..tasks import task_of
 from .plan import *
 
@@ -252,7 +253,9 @@ def recheck(self:SET,
             batch = self.learn._set_device(batch)
             with self.predicting(): pred = model(*batch[:n_inp])
             self.add_check(pred, batch[n_inp:], item.ids, item.n_real)
-            self.count_pass(item.n_real, item.h, item.w)
+            frames,clips = time_of(item) or (None,1)
+            size = (item.h,item.w) if frames is None else (frames,item.h,item.w)
+            self.count_pass(item.n_real*clips, *size)
 
 # %% ../../nbs/51_callback.set.ipynb #6c21a657
 def all_checks(
