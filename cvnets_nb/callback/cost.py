@@ -67,7 +67,7 @@ def _shapes_only(model):
 def count_flops(
     model:nn.Module, # Any model
     xb, # Inputs of a batch; their shapes count, not their content
-    size=None, # `(h, w)` in place of the images' own; of clips also `(frames, h, w)`
+    size=None, # `(h, w)` in place of the images' own; of clips `(frames, h, w)`, of several of a video with their number before
     train:bool=True # Forward and backward in training mode, or forward in evaluation mode?
 )->int: # Per sample
     "Floating point operations for one sample, a multiply-add being two"
@@ -88,7 +88,8 @@ def _count_flops(model, xb, size, train, meta):
 def _zeros_like(t, size, device):
     "Two samples shaped like those of `t`, images or clips at `size`"
     shape = t.shape[1:]
-    if size and t.ndim >= 2+len(size): shape = (*t.shape[1:-len(size)], *size)
+    if size and t.ndim == 6 and len(size) == 4: shape = (size[0], t.shape[2], *size[1:])
+    elif size and t.ndim >= 2+len(size): shape = (*t.shape[1:-len(size)], *size)
     return torch.zeros((2, *shape), dtype=t.dtype, device=device)
 
 def _tensors(o):
@@ -121,16 +122,16 @@ def single_scale_epoch(
         return dict(steps=len(dl), samples=sum(lens), pixels=sum(lens)*math.prod(size), lens=lens)
     sampler = whole.sampler.single()
     plans = [sampler.plan(whole.n, rank=r, world=whole.world, drop_last=whole.drop_last) for r in range(whole.world)]
-    samples = sum(p.n_samples*p.clips for p in plans)
-    return dict(steps=len(plans[0]), samples=samples, pixels=sum(p.n_pixels for p in plans),
+    return dict(steps=len(plans[0]), samples=sum(p.n_samples for p in plans), pixels=sum(p.n_pixels for p in plans),
                 lens=np.diff(plans[0].starts).tolist())
 
 def base_shape(
     dl # The training loader, with a plan
-)->tuple: # `(h, w)`, of clips `(frames, h, w)`
-    "The shape of what single-scale training sees"
-    h,w,*rest = whole_dl(dl).sampler.single().pairs[0]
-    return *rest[:-1], h, w
+)->tuple: # `(h, w)`, of clips `(frames, h, w)`, of several of each video `(clips, frames, h, w)`
+    "The shape of what single-scale training sees of each sample"
+    one = whole_dl(dl).sampler.single()
+    h,w,*rest = one.pairs[0]
+    return *((one.clips,) if one.clips > 1 else ()), *rest[:-1], h, w
 
 # %% ../../nbs/52_callback.cost.ipynb #97984e0e
 def n_updates(
@@ -215,7 +216,8 @@ def device(self:CostLedger):
     return torch.device(self.dls.device or 'cpu')
 
 def _shape(x):
-    "`(h, w)` of images, `(frames, h, w)` of clips"
+    "`(h, w)` of images, `(frames, h, w)` of clips, `(clips, frames, h, w)` of several clips of each video"
+    if x.ndim == 6: return x.shape[1], *x.shape[3:]
     return tuple(x.shape[2:]) if x.ndim >= 4 else (1,1)
 
 @patch
@@ -225,9 +227,7 @@ def see_batch(self:CostLedger):
     learn = self.learn
     run.wait += time.perf_counter() - run.t
     x = learn.xb[0]
-    bs = find_bs(learn.xb)
-    if learn.n_real is not None: bs = learn.n_real*(bs//len(learn.sample_ids))          # several clips of each video
-    run.seen[_shape(x)] += bs
+    run.seen[_shape(x)] += find_bs(learn.xb) if learn.n_real is None else learn.n_real
     if 'xb' not in self._known:
         self._known['xb'] = apply(lambda t: t.as_subclass(Tensor).to('meta'), tuple(learn.xb))
 
@@ -235,7 +235,7 @@ def see_batch(self:CostLedger):
 @patch
 def add_pass(self:CostLedger,
     n:int, # Samples
-    *size:int # Height and width in pixels, of clips with the frames before them
+    *size:int # Height and width in pixels; before them the frames of clips, and before these how many clips, where there are several
 ):
     "Add samples of an evaluation pass over training data"
     if self._run: self._run.passes[size] += n

@@ -151,8 +151,8 @@ def predicting(self:Selection):
 
 @patch
 def count_pass(self:Selection,
-    n:int, # Images, or clips
-    *size:int # Height and width in pixels, of clips with the frames before them
+    n:int, # Images, or videos
+    *size:int # Height and width in pixels; before them the frames of clips, and before these how many clips, where there are several
 ):
     "Have the Learner's `CostLedger`, if it has one, count images that were only predicted"
     cost = getattr(self.learn, 'cost', None)

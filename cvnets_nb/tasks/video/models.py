@@ -18,7 +18,7 @@ from ...models.registry import *
 from ...models.weights import adapt_input, download, pretrained_model, read_weights
 
 # %% auto #0
-__all__ = ['PYTORCHVIDEO', 'last_layer', 'first_layers', 'pool_all', 'spread', 'two_paths', 'ClipNet', 'clip_model',
+__all__ = ['PYTORCHVIDEO', 'last_layer', 'first_layers', 'pool_all', 'evenly', 'two_paths', 'mean_score', 'ClipNet', 'clip_model',
            'pytorchvideo', 'ptv_net', 'ptv_hub', 'tv_names', 'tv_net', 'TemporalShift', 'add_shifts', 'FrameWise',
            'takes', 'shapes_taken', 'shape_table']
 
@@ -45,7 +45,7 @@ def pool_all(
     return net
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #024163e3
-def spread(
+def evenly(
     n:int, # Frames that there are
     k:int # Frames wanted, at least 1
 )->list: # Their indices
@@ -58,7 +58,15 @@ def two_paths(
 )->list: # `[slow, fast]`
     "A clip for the two paths of SlowFast"
     n = x.shape[2]
-    return [x[:,:,spread(n, -(-n//alpha))], x]
+    return [x[:,:,evenly(n, -(-n//alpha))], x]
+
+# %% ../../../nbs/48l_tasks.video.models.ipynb #fa929562
+def mean_score(
+    model:nn.Module, # Of clips
+    x:Tensor # (b,clips,c,t,h,w)
+)->Tensor: # (b,n_out)
+    "The mean score of the clips of each video"
+    return model(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #172942ed
 class ClipNet(nn.Module):
@@ -83,7 +91,8 @@ class ClipNet(nn.Module):
         self.first = [f'body.{k}' for k in first_layers(net)]
         self.default_cfg = dict(num_classes=n_out, input_size=(3,frames,size,size), mean=tuple(mean), std=tuple(std),
                                 first_conv=self.first[0], classifier=f'body.{last}')
-    def forward(self, x): # (b,c,t,h,w) -> (b,n_out)
+    def forward(self, x): # (b,c,t,h,w) or (b,clips,c,t,h,w) -> (b,n_out)
+        if x.ndim == 6: return mean_score(self, x)
         return self.body(two_paths(x) if self.paths else x)
     def get_classifier(self):
         "The layer that gives the scores"
@@ -298,7 +307,8 @@ class FrameWise(nn.Module):
         if isinstance(cfg.get('classifier'), str): cfg['classifier'] = f"body.{cfg['classifier']}"
         if 'input_size' in cfg: cfg['input_size'] = (cfg['input_size'][0], 8, *cfg['input_size'][1:])
         return cfg
-    def forward(self, x): # (b,c,t,h,w) -> (b,n_out)
+    def forward(self, x): # (b,c,t,h,w) or (b,clips,c,t,h,w) -> (b,n_out)
+        if x.ndim == 6: return mean_score(self, x)
         t = x.shape[2]
         for o in self.shifts: o.frames = t
         scores = self.body(x.transpose(1, 2).flatten(0, 1))
