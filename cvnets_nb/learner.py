@@ -45,8 +45,9 @@ from .recipes.train import recipe_mix, recipe_sampler
 def planned(
     dls:DataLoaders, # Any fastai `DataLoaders` with a sized transform
     sampler=None, # A sampler; None keeps the plan of `dls`, or makes one for its size; False leaves fastai's own loader
-    recipe:Recipe=None, # Whose sampler to make where `dls` has no plan; None for `MScVBS`
-    train_size=None # Its base: a share of the data's size, or pixels; None is the data's size
+    recipe:Recipe=None, # Whose sampler to make where `dls` has no plan; None for the task's
+    train_size=None, # Its base: a share of the data's size, or pixels; None is the data's size
+    task=None # Of the data, with the sampler to make; None for `MScVBS`
 )->DataLoaders: # `dls` itself where it has a plan already and no sampler is given
     "`dls` with a plan-driven training loader"
     if train_size is not None: _check_train_size(dls, sampler, train_size)
@@ -54,7 +55,8 @@ def planned(
     if sampler is None:
         if has_plan(dls.train): return dls
         hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
-        sampler = MScVBS(hw, dls.train.bs) if recipe is None else recipe_sampler(recipe, hw)
+        usual = MScVBS if task is None else task.sampler
+        sampler = usual(hw, dls.train.bs) if recipe is None else recipe_sampler(recipe, hw)
     return dls.with_plan(sampler)
 
 def _check_train_size(dls, sampler, train_size):
@@ -517,7 +519,7 @@ def set_learner(
     task.check(dls, verify)
     recipe = fitted(recipe, dls, task)
     chosen = sampler is not None or has_plan(dls.train)
-    dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size)
+    dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size, task)
     own,model_kw = split_keywords(task, recipe, loss_func, metrics, kwargs)
     own['cbs'] = learner_cbs(dls, task.default_set if set is True else set, recipe, speed, L(cbs), arch)
     learn = make_learner(task, dls, arch, pretrained, n_out, model_kw, recipe, **own)
