@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['planned', 'base_size', 'split_keywords', 'speed_cbs', 'normed', 'cfg_tfms', 'fine_tune_splitter', 'fitted',
-           'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'takes', 'patch_of', 'is_dynamic',
+           'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'shapes_of', 'takes', 'patch_of', 'is_dynamic',
            'in_larger_steps', 'sized_for', 'is_grey', 'check_grey', 'needs_two', 'check_alone', 'regrown',
            'GrowWithFit', 'unlike_fit', 'recipe_model', 'make_learner', 'constructed', 'is_lazy', 'chosen_by',
            'learner_cbs', 'finished', 'set_learner']
@@ -45,8 +45,9 @@ from .recipes.train import recipe_mix, recipe_sampler
 def planned(
     dls:DataLoaders, # Any fastai `DataLoaders` with a sized transform
     sampler=None, # A sampler; None keeps the plan of `dls`, or makes one for its size; False leaves fastai's own loader
-    recipe:Recipe=None, # Whose sampler to make where `dls` has no plan; None for `MScVBS`
-    train_size=None # Its base: a share of the data's size, or pixels; None is the data's size
+    recipe:Recipe=None, # Whose sampler to make where `dls` has no plan; None for the task's
+    train_size=None, # Its base: a share of the data's size, or pixels; None is the data's size
+    task=None # Of the data, with the sampler to make; None for `MScVBS`
 )->DataLoaders: # `dls` itself where it has a plan already and no sampler is given
     "`dls` with a plan-driven training loader"
     if train_size is not None: _check_train_size(dls, sampler, train_size)
@@ -54,7 +55,8 @@ def planned(
     if sampler is None:
         if has_plan(dls.train): return dls
         hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
-        sampler = MScVBS(hw, dls.train.bs) if recipe is None else recipe_sampler(recipe, hw)
+        usual = MScVBS if task is None else task.sampler
+        sampler = usual(hw, dls.train.bs) if recipe is None else recipe_sampler(recipe, hw)
     return dls.with_plan(sampler)
 
 def _check_train_size(dls, sampler, train_size):
@@ -194,14 +196,14 @@ class OneSize(ValueError):
 
 def _channels(model):
     "The channels of the first convolution, 3 without one"
-    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    return next((m.in_channels for m in model.modules() if isinstance(m, (nn.Conv2d,nn.Conv3d))), 3)
 
 def not_taken(
     model:nn.Module, # Any model; its copy on the meta device is run
-    sizes, # `[(h, w), ...]` of images
+    sizes, # `[(h, w), ...]` of images, `[(frames, h, w), ...]` of clips
     ni:int=None # Channels of the images; None is those of the first convolution
 )->list: # Those of `sizes`
-    "The sizes of images that `model` does not take"
+    "The sizes of images, or of clips, that `model` does not take"
     if ni is None: ni = _channels(model)
     try: copy = bare_copy(model).eval()
     except Exception: return list(sizes)
@@ -210,11 +212,17 @@ def not_taken(
         except Exception: return True
     with torch.no_grad(): return [hw for hw in sizes if fails(hw)]
 
+def shapes_of(
+    sampler # Any
+)->list: # `[(h, w), ...]`, of clips `[(frames, h, w), ...]`
+    "The shapes of a plan's batches, without their number and their channels"
+    return [(*p[2:-1], *p[:2]) for p in sampler.pairs]
+
 def takes(
     model:nn.Module, # Any model
-    size # `(h, w)` of images
+    size # `(h, w)` of images, `(frames, h, w)` of clips
 )->bool:
-    "Does `model` take images of this size?"
+    "Does `model` take images, or clips, of this size?"
     return not not_taken(model, [size])
 
 # %% ../nbs/70_learner.ipynb #0e16dc45
@@ -248,7 +256,7 @@ def in_larger_steps(
     "The sampler with sizes that `model` takes, where multiples of its patch or another step are such"
     for divisor in (patch_of(model), 8, 14, 16, 28, 32):
         new = _with_divisor(s, divisor)
-        if new is not None and not not_taken(model, [p[:2] for p in new.pairs]): return new
+        if new is not None and not not_taken(model, shapes_of(new)): return new
 
 def _with_divisor(s, divisor):
     "The sampler with sizes that are multiples of `divisor`, where there are some"
@@ -263,7 +271,13 @@ def _steps_text(s):
     "A multi-scale sampler as it is typed"
     if isinstance(s, Growing): s = s.sampler
     epochs = f', {s.epochs}' if isinstance(s, Progressive) else ''
-    return f"{type(s).__name__}({_hw(s)}, {s.bs}{epochs}, divisor={s.divisor})"
+    return f"{type(s).__name__}({_hw(s)}, {s.bs}{epochs}{_frames_text(s)}, divisor={s.divisor})"
+
+def _frames_text(s): return f', frames={s.frames}' if hasattr(s, 'frames') else ''
+
+def _single_text(s):
+    "The sampler of its one size as it is typed"
+    return f"{type(s.single()).__name__}({_hw(s)}, {s.bs}{_frames_text(s)})"
 
 # %% ../nbs/70_learner.ipynb #d3106fb1
 def sized_for(
@@ -273,31 +287,33 @@ def sized_for(
 )->DataLoaders: # `dls` itself where `model` takes all of its sizes
     "`dls` with a plan that `model` can follow"
     s = dls.train.sampler
-    base = tuple(s.base)
+    base = shapes_of(s.single())[0]
     if not takes(model, base):
         _check_own_size(model, base)
         return dls                  # the size is not the reason; the training will show it
-    bad = not_taken(model, sorted({tuple(p[:2]) for p in s.pairs} - {base}))
+    bad = not_taken(model, sorted(set(shapes_of(s)) - {base}))
     if not bad: return dls
     stepped = in_larger_steps(s, model)
-    why = f"this {type(model).__name__} takes images of {_by(base)}, and not of {_by(bad[0])}"
-    if stepped is None: fits = f"one size, SScFBS({_hw(s)}, {s.bs}){_dynamic(model)}"
+    why = f"this {type(model).__name__} takes {_what(base)} of {_by(base)}, and not of {_by(bad[0])}"
+    if stepped is None: fits = f"one size, {_single_text(s)}{_dynamic(model)}"
     else: fits = f"the sizes of {_steps_text(stepped)}"
-    instead = stepped or SScFBS(base, s.bs)
-    if chosen: raise OneSize(f"{why}: {fits}; the plan has {', '.join(_by(p[:2]) for p in s.pairs)}", instead)
+    instead = stepped or s.single()
+    if chosen: raise OneSize(f"{why}: {fits}; the plan has {', '.join(map(_by, shapes_of(s)))}", instead)
     if stepped is None: warn(f"{why}: {fits}; set_learner takes the first")
     return dls.with_plan(instead)
+
+def _what(size): return 'images' if len(size) == 2 else 'clips (frames x height x width)'
 
 def _check_own_size(model, base):
     "Refuse data of another size than that of the model, where it takes its own"
     own = tuple(getattr(model, 'default_cfg', {}).get('input_size', ())[1:])
-    if len(own) != 2 or own == base or not takes(model, own): return
+    if len(own) != len(base) or own == base or not takes(model, own): return
     patch = patch_of(model)
     if is_dynamic(model):
         what = f"images whose sides are multiples of {patch}"
         size = f"such a size, {_by(nearest_multiple(v, patch) for v in base)}"
     else:
-        what = f"images of {_by(own)}"
+        what = f"{_what(own)} of {_by(own)}"
         size = "that size"
     raise ValueError(f"this {type(model).__name__} takes {what}, and the data have {_by(base)}: "
                      f"give them {size}{_dynamic(model)}")
@@ -503,10 +519,13 @@ def finished(
 )->Learner: # `learn`
     "The Learner with a plan that fits its model, and with its task and recipe noted"
     check_grey(learn.dls, learn.model)
+    if any(p.ndim == 5 for p in learn.model.parameters()): learn.remove_cbs(learn.cbs.filter(_is_channels_last))
     if has_plan(learn.dls.train): learn.dls = sized_for(learn.dls, learn.model, chosen)
     learn.task = task
     if recipe: learn.recipe = recipe
     return learn
+
+def _is_channels_last(cb): return isinstance(cb, ChannelsLast)      # of 3-D convolutions torch has no such form
 
 # %% ../nbs/70_learner.ipynb #80688114
 @delegates(Learner.__init__, but=['model','dls','loss_func','metrics','cbs'])
@@ -532,7 +551,7 @@ def set_learner(
     task.check(dls, verify)
     recipe = fitted(recipe, dls, task)
     chosen = sampler is not None or has_plan(dls.train)
-    dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size)
+    dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size, task)
     own,model_kw = split_keywords(task, recipe, loss_func, metrics, kwargs)
     own['cbs'] = learner_cbs(dls, task.default_set if set is True else set, recipe, speed, L(cbs), arch)
     learn = make_learner(task, dls, arch, pretrained, n_out, model_kw, recipe, **own)

@@ -1,5 +1,5 @@
 "The samplers' contract, sentence by sentence, as properties"
-import pickle, random, re, subprocess, sys, tracemalloc
+import math, pickle, random, re, subprocess, sys, tracemalloc
 from collections import Counter
 from dataclasses import FrozenInstanceError, replace
 
@@ -31,9 +31,17 @@ def multis(draw, max_bs=40):
     hi = draw(st.none() | st.integers(side//step + 1, side//step*2).map(lambda k: k*step))
     return draw(st.sampled_from([MScFBS, MScVBS]))(size, draw(st.integers(1, max_bs)), lo, hi, draw(st.integers(2, 9)), d)
 
-singles  = st.builds(SScFBS, st.integers(1, 300), st.integers(1, 40))
-growings = st.builds(Growing, multis(), st.integers(2, 40), st.floats(.05, 1))
-static   = singles | multis()
+@st.composite
+def videos(draw):
+    "A valid VideoMSc or VideoVBS"
+    s, clips = draw(multis(10)), draw(st.integers(1, 4))
+    kw = dict(frames=draw(st.integers(1, 32)), min_size=s.min_size, max_size=s.max_size, n_scales=s.n_scales, divisor=s.divisor, clips=clips)
+    if draw(st.booleans()): return VideoMSc(s.size, s.bs*clips, **kw)
+    return VideoVBS(s.size, s.bs*clips, max_frames=draw(st.none() | st.integers(kw['frames'], 64)), **kw)
+
+singles  = st.builds(SScFBS, st.integers(1, 300), st.integers(1, 40)) | st.builds(VideoSSc, st.integers(1, 300), st.integers(1, 40), st.integers(1, 32))
+growings = st.builds(Growing, multis() | videos(), st.integers(2, 40), st.floats(.05, 1))
+static   = singles | multis() | videos()
 
 @st.composite
 def progressives(draw):
@@ -49,7 +57,11 @@ epochs   = st.integers(0, 50)
 seeds    = st.integers(-9, 2**40)
 
 def pairs_of(s, epoch=0): return s.pairs_at(epoch) if s.needs_epoch else s.pairs
-def shapes(p): return [(o.h, o.w, len(o.ids)) for o in p]
+def shapes(p): return [(o.h, o.w, *time_of(o), len(o.ids)) for o in p]
+def per_step(s, pair):
+    "(h, w, frames and clips where the pair has frames, ids) of a full step"
+    h,w,*frames,b = pair
+    return h, w, *frames, *([s.clips] if frames else []), max(2, b)
 def all_ranks(s, n, world, **kw): return [s.plan(n, rank=r, world=world, **kw) for r in range(world)]
 
 # ---- samplers as values
@@ -108,10 +120,22 @@ def test_pairs_follow_the_formula(s):
 def test_samplers_are_frozen_values_that_pickle_and_show_themselves(s):
     assert pickle.loads(pickle.dumps(s)) == s and hash(s) == hash(replace(s))
     with pytest.raises(FrozenInstanceError): s.bs = 1
-    assert s.with_bs(7).bs == 7 and s.with_bs(s.bs) == s and s.with_bs(7).base == s.base
+    bs = 7*s.clips
+    assert s.with_bs(bs).bs == bs and s.with_bs(s.bs) == s and s.with_bs(bs).base == s.base
+    assert s.single().base == s.base and s.single().bs == s.bs and len(s.single().pairs) == 1 and s.single().clips == s.clips
     assert type(s).__name__ in repr(s) and '\n' not in repr(s)
     assert s._repr_html_().count('<tr>') == len(s.pairs) + 1 and s._repr_markdown_().count('\n|') == len(s.pairs) + 2
     assert s.needs_epoch == isinstance(s, (Growing, Progressive))
+
+@given(videos())
+def test_pairs_of_clips_follow_the_formula(s):
+    H,W = s.base
+    images = MScFBS(s.size, s.bs, s.min_size, s.max_size, s.n_scales, s.divisor)
+    assert [(h,w) for h,w,*_ in s.pairs] == [(h,w) for h,w,_ in images.pairs] and (H, W, s.frames, s.bs//s.clips) in s.pairs
+    for h,w,f,b in s.pairs:
+        want = max(1, int(round(H*W*s.frames/(h*w), 2))) if isinstance(s, VideoVBS) else s.frames
+        assert f == min(want, getattr(s, 'max_frames', None) or want) and b*s.clips == s.bs
+        if isinstance(s, VideoVBS): assert h*w*f*b*s.clips <= H*W*s.frames*s.bs*1.01 or f == 1
 
 @given(progressives())
 def test_a_progressive_sampler_grows_once_from_its_start_to_its_base(s):
@@ -146,6 +170,10 @@ def test_a_square_is_one_value_however_it_is_written():
     (lambda: MScVBS(224, min_size=0),                        'min_size must be a whole number of at least 1, got 0'),
     (lambda: MScVBS(224, divisor=0),                         'divisor must be a whole number of at least 1, got 0'),
     (lambda: MScVBS(224, min_size=(128,128)),                'min_size must be a whole number of at least 1, got (128, 128)'),
+    (lambda: VideoVBS(224, 8, frames=0),                     'frames must be a whole number of at least 1, got 0'),
+    (lambda: VideoMSc(224, 8, clips=0),                      'clips must be a whole number of at least 1, got 0'),
+    (lambda: VideoSSc(224, 8, clips=3),                      'bs 8 is no multiple of clips 3: a step has bs clips, of bs/clips videos; take bs 6 or 9'),
+    (lambda: VideoVBS(224, 8, max_frames=7),                 'max_frames 7 is less than the frames 8 of the base'),
     (lambda: Growing(SScFBS(224), 10),                       'give MScFBS(...) or MScVBS(...)'),
     (lambda: Growing(MScVBS(224), 0),                        'epochs must be a whole number of at least 2, got 0'),
     (lambda: Growing(MScVBS(224), 10, until=0),              'until must be more than 0 and at most 1, got 0'),
@@ -224,7 +252,7 @@ def test_composition_is_the_same_in_every_epoch(s, n, world, keys, drop_last, da
 def test_each_pair_equally_often_and_never_a_single_id(s, n, world, epoch, drop_last):
     try: p = s.plan(n, epoch=epoch, world=world, drop_last=drop_last)
     except ValueError: assert drop_last; return
-    full = {(h,w): max(2, b) for h,w,b in pairs_of(s, epoch)}
+    full = {(h,w): max(2, b) for h,w,*_,b in pairs_of(s, epoch)}
     often = Counter(o[:2] for o in p)
     assert max(often.values()) - min(often[k] for k in full) <= 1
     assert min(len(o.ids) for o in p) >= 2
@@ -240,18 +268,18 @@ def test_each_pair_equally_often_and_never_a_single_id(s, n, world, epoch, drop_
 def test_composition_against_a_loop_in_plain_python(s, n, world, epoch):
     "The words of the contract, one step at a time, over ids per process"
     pairs = pairs_of(s, epoch)
-    areas = [h*w for h,w,_ in pairs]
+    areas = [h*w for h,w,*_ in pairs]
     c = min(range(len(pairs)), key=lambda i: abs(areas[i] - s.base[0]*s.base[1]))
     order = [pairs[c]]
     for d in range(1, len(pairs)): order += [pairs[i] for i in (c-d, c+d) if 0 <= i < len(pairs)]
     left, steps = max(2, -(-n//world)), []
     while left:
-        h,w,b = order[len(steps) % len(order)]
-        steps.append([h, w, min(max(b, 2), left)])
-        left -= steps[-1][2]
-    if steps[-1][2] == 1:
-        if steps[-2][2] > 2: steps[-2][2] -= 1; steps[-1][2] = 2
-        else: steps.pop(); steps[-1][2] += 1
+        *size,b = per_step(s, order[len(steps) % len(order)])
+        steps.append([*size, min(b, left)])
+        left -= steps[-1][-1]
+    if steps[-1][-1] == 1:
+        if steps[-2][-1] > 2: steps[-2][-1] -= 1; steps[-1][-1] = 2
+        else: steps.pop(); steps[-1][-1] += 1
     steps = [tuple(o) for o in steps]
     assert shapes(s.plan(n, epoch=epoch, world=world, shuffle=False)) == steps
     assert Counter(shapes(s.plan(n, epoch=epoch, world=world))) == Counter(steps)
@@ -269,7 +297,7 @@ def test_one_id_is_one_id():
 
 @given(samplers, st.integers(1, 3000), worlds, epochs)
 def test_drop_last_leaves_out_short_steps_only(s, n, world, epoch):
-    b = {q[:2]: max(2, q[2]) for q in pairs_of(s, epoch)}
+    b = {q[:2]: max(2, q[-1]) for q in pairs_of(s, epoch)}
     whole = s.plan(n, epoch=epoch, world=world, shuffle=False)
     try: p = s.plan(n, epoch=epoch, world=world, shuffle=False, drop_last=True)
     except ValueError as e:
@@ -293,7 +321,7 @@ def test_ranks_agree_on_shapes_and_cover_every_id_once(s, n, world, epoch, seed,
         assert repeats == -n % world
         assert sum(any(p[t].n_real < len(p[t].ids) for p in ps) for t in range(len(ps[0]))) <= 1
         assert all(o.n_real >= 1 and len(set(o.ids.tolist())) == len(o.ids) for p in ps for o in p)
-    elif n > 1: assert shapes(ps[0]) == [(*ps[0][0][:2], 2)]
+    elif n > 1: assert [(*o[:2], len(o.ids)) for o in ps[0]] == [(*ps[0][0][:2], 2)]
     if n > 1: assert min(len(o.ids) for o in ps[0]) >= 2
 
 @given(samplers, counts, worlds, epochs, seeds)
@@ -325,7 +353,7 @@ def test_a_plan_is_a_sequence_of_items(s, n, epoch, data):
 def test_counts_leave_repeats_out(s, n, world, epoch):
     for p in all_ranks(s, n, world, epoch=epoch):
         assert p.n_samples == sum(o.n_real for o in p)
-        assert p.n_pixels == sum(o.n_real*o.h*o.w for o in p)
+        assert p.n_pixels == sum(o.n_real*o.h*o.w*math.prod(time_of(o)) for o in p)
         assert p.hws.shape == (len(p),2) and p.starts.shape == (len(p)+1,) and p.n_real.shape == (len(p),)
         assert p.starts[0] == 0 and p.starts[-1] == len(p.ids)
 
@@ -392,7 +420,7 @@ def test_growing_uses_its_samplers_pairs(g, epoch):
 def test_growing_past_its_window_keeps_the_last_one(g, n, world, seed):
     last = g.pairs_at(g.epochs)
     assert all(g.pairs_at(e) == last for e in (g.epochs + 1, g.epochs + 7))
-    shared = {(h,w) for h,w,_ in last}
+    shared = {(h,w) for h,w,*_ in last}
     assert {(i.h,i.w) for i in g.plan(n, epoch=g.epochs, seed=seed, world=world)} <= shared
 
 @given(growings, st.integers(1, 800), epochs, seeds, seeds)
@@ -407,7 +435,7 @@ def test_plan_batch_sampler_reads_the_plans(s, n, seed, world, es, shuffle, data
     bs = plan_batch_sampler(s, n, **kw)
     for e in es:
         bs.set_epoch(e)
-        assert list(bs) == [[(o.h, o.w, i) for i in o.ids.tolist()] for o in s.plan(n, epoch=e, **kw)]
+        assert list(bs) == [[(o.h, o.w, *time_of(o), i) for i in o.ids.tolist()] for o in s.plan(n, epoch=e, **kw)]
         assert len(bs) == len(list(bs)) and all(type(v) is int for v in next(iter(bs))[0])
 
 def test_plan_batch_sampler_feeds_a_torch_loader():

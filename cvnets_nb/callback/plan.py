@@ -153,13 +153,12 @@ def predicting(self:Selection):
 
 @patch
 def count_pass(self:Selection,
-    n:int, # Images
-    h:int, # Height in pixels
-    w:int # Width in pixels
+    n:int, # Images, or videos
+    *size:int # Height and width in pixels; before them the frames of clips, and before these how many clips, where there are several
 ):
     "Have the Learner's `CostLedger`, if it has one, count images that were only predicted"
     cost = getattr(self.learn, 'cost', None)
-    if hasattr(type(cost), 'add_pass'): cost.add_pass(n, h, w)
+    if hasattr(type(cost), 'add_pass'): cost.add_pass(n, *size)
 
 # %% ../../nbs/50_callback.plan.ipynb #a8344f6b
 class LossChanges(Callback):

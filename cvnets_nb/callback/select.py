@@ -214,7 +214,7 @@ def losses(self:SelectiveBackprop,
     yb = tuple(t[:n] for t in self.learn.yb)
     with self.evaluating() as model, self.predicting():
         losses = sample_losses(self.learn.loss_func, to_float(model(*xb)), *yb)
-    self.count_pass(n, *xb[0].shape[-2:])
+    self.count_pass(n, *xb[0].shape[2:])
     return losses
 
 # %% ../../nbs/57_callback.select.ipynb #242cc556

@@ -20,9 +20,9 @@ from fastai.data.load import DataLoader
 from fastai.data.core import DataLoaders, Datasets, Pipeline, TfmdDL, TfmdLists
 from fastai.torch_core import to_device
 from ..core import check_int, warn
-from ..samplers import SScFBS
+from ..samplers import SScFBS, time_of
 from .arrays import array_reader, targets_stay
-from .sized import find_sized, set_strength, size_pct
+from .sized import find_sized, has_time, set_strength, set_time, size_pct
 from .workers import Workers, compact
 
 # %% ../../nbs/21_data.loader.ipynb #c88eaa18
@@ -55,6 +55,12 @@ def _check_copies(dataset, largest):
     if short is not None and short < max(largest): raise ValueError(
         f"the images are read from copies with a short side of {short} pixels and the plan goes up to {max(largest)}: "
         f"call cached() after with_plan, or with short={max(largest)} or more")
+
+def _check_time(pipeline, sampler, split_idx):
+    "Refuse a plan with frames where no transform takes them"
+    if len(sampler.pairs[0]) > 3 and not has_time(pipeline, split_idx): raise ValueError(
+        f"{type(sampler).__name__} plans frames and no transform of this pipeline makes clips: read videos by "
+        "item_tfms=ClipCrop(size), or take a sampler of images, e.g. MScVBS")
 
 def _split(ds): return getattr(ds, 'split_idx', None) or 0
 
@@ -94,6 +100,7 @@ class PlanDL(TfmdDL):
         self._at_start(len(dataset))
         for nm in ('after_item','after_batch'): kwargs[nm] = Pipeline(kwargs.get(nm))
         self.sized = find_sized(kwargs['after_item'], kwargs['after_batch'], split_idx=_split(dataset))
+        _check_time(kwargs['after_item'], sampler, _split(dataset))
         self.largest = sampler.pairs[-1][:2] if shuffle else sampler.base
         _check_copies(dataset, self.largest)
         self.sized.presize(self.largest)
@@ -168,7 +175,7 @@ def plan_for(self:PlanDL,
     "The plan of any epoch, ids and process"
     kw = dict(rank=self.rank if rank is None else rank, world=self.world, drop_last=self.drop_last)
     if self.shuffle: return self.sampler.for_fit(self.n_epoch).plan(self.n, epoch=epoch, seed=self.seed, ids=ids, **kw)
-    return SScFBS(self.base, self.sampler.bs).plan(self.n, shuffle=False, ids=self.subset, **kw)
+    return self.sampler.single().plan(self.n, shuffle=False, ids=self.subset, **kw)
 
 @patch
 def __len__(self:PlanDL): return len(self.plan) if self.n else 0
@@ -182,7 +189,7 @@ def _steps(self:PlanDL, plan):
     "The steps of `plan`; where somebody fixed the ids, as `get_preds` does, those, cut as the plan is"
     fixed = getattr(self.get_idxs, '__func__', None) is not PlanDL.get_idxs
     idxs = iter(self.get_idxs()) if fixed else None
-    for it in plan: yield it.h, it.w, list(itertools.islice(idxs, len(it.ids))) if fixed else it.ids
+    for it in plan: yield it.h, it.w, list(itertools.islice(idxs, len(it.ids))) if fixed else it.ids, *time_of(it)
 
 @patch
 def strength_at(self:PlanDL,
@@ -197,11 +204,14 @@ def strength_at(self:PlanDL,
 def make_batch(self:PlanDL,
     h:int, # Height of the images
     w:int, # Width
-    ids # Of the samples
+    ids, # Of the samples
+    frames:int=None, # Of each clip, where the step is one of clips
+    clips:int=None # Of each video
 ): # A batch, before the transforms of `after_batch`
     "Read and collate one step"
     with self._lock:
         self.sized.set((h,w))
+        set_time(self.after_item, frames, clips)
         set_strength(self.after_item, self.strength_at(h, w))
         if self._stay[0] is not self.dataset: self._stay = self.dataset,targets_stay(self.dataset)
         reader = array_reader(self, self.coarse, self._stay[1])
@@ -267,7 +277,7 @@ class _Maker:
         "What fastai does in a worker that begins"
         self.dl.num_workers,self.dl.offs = info.num_workers,info.id
         self.dl.wif()
-    def __call__(self, h, w, ids): return self.dl.make_batch(h, w, ids)
+    def __call__(self, *step): return self.dl.make_batch(*step)
 
 # %% ../../nbs/21_data.loader.ipynb #97f99301
 _few,_most = 256, 2**22       # a longer list is compared item by item; and so many bytes are compared in all
@@ -413,8 +423,11 @@ def batches_of(self:PlanDL,
         self.after_iter()
         if self.replace: self._tell()
     finally:
-        if self._turn == turn: self.sized.set(self.sized.base)
+        if self._turn == turn:
+            self.sized.set(self.sized.base)
+            set_time(self.after_item)
 
+# %% ../../nbs/21_data.loader.ipynb #22874306
 @patch
 def _on_device(self:PlanDL, b):
     "A batch where the model is, through the batch transforms"
@@ -427,6 +440,10 @@ def _checked(self:PlanDL, b, it):
     if x is not None and tuple(x.shape[-2:]) != (it.h, it.w): raise RuntimeError(
         f"the plan says {it.h}x{it.w} and the batch is {x.shape[-2]}x{x.shape[-1]}: "
         f"a transform after {type(self.sized.tfm).__name__} changes the size; make the sized transform the last one")
+    time = time_of(it)
+    if time and x is not None and tuple(x.shape[-3:-2]) != time[:1]: raise RuntimeError(
+        f"the plan says {time[0]} frames and the batch has {x.shape[-3]}: "
+        "a transform after the one that makes clips changes their number; leave it out, or make clips after it")
     return b
 
 # %% ../../nbs/21_data.loader.ipynb #819009e1

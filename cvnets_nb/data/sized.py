@@ -20,7 +20,7 @@ from ..core import as_size
 
 # %% auto #0
 __all__ = ['register_sized', 'size_of', 'set_size', 'SizedPipeline', 'find_sized', 'valid_size', 'stronger', 'set_strength',
-           'size_pct', 'get_albumentations', 'AlbumentationsTfm']
+           'size_pct', 'has_time', 'set_time', 'get_albumentations', 'AlbumentationsTfm']
 
 # %% ../../nbs/20_data.sized.ipynb #cc1b37bc
 _adapters = {}
@@ -227,6 +227,23 @@ def size_pct(
     "How far a size is from the smallest of a plan to its largest, along the longer side"
     lo,hi = (max(p[:2]) for p in (pairs[0], pairs[-1]))
     return 1. if lo == hi else min(1., max(0., (max(hw)-lo)/(hi-lo)))
+
+# %% ../../nbs/20_data.sized.ipynb #d702893e
+def has_time(
+    tfms, # Pipelines or transforms
+    split_idx:int=0 # 0 for training, 1 for validation
+)->bool:
+    "Does one of the transforms that work on this split make clips?"
+    return any(hasattr(type(t), 'set_time') for t in _flat(tfms) if _works_on(t, split_idx))
+
+def set_time(
+    tfms, # A pipeline or transforms; those that make clips are changed
+    frames:int=None, # Of each clip; None is the transform's own number
+    clips:int=None # Of each video; None is the transform's own number
+):
+    "Tell the transforms that make clips how many frames they take"
+    for t in _flat(tfms):
+        if hasattr(type(t), 'set_time'): t.set_time(frames, clips)
 
 # %% ../../nbs/20_data.sized.ipynb #7c792c75
 _quiet = 'NO_ALBUMENTATIONS_UPDATE'

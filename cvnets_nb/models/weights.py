@@ -40,11 +40,11 @@ def _read_safetensors(path):
     try: return load_file(path)
     except SafetensorError as e: raise ValueError(f"source {str(path)!r} is not a safetensors file: {e}") from e
 
-_readers = {'.pt':_read_torch, '.pth':_read_torch, '.safetensors':_read_safetensors}
+_readers = {'.pt':_read_torch, '.pth':_read_torch, '.pyth':_read_torch, '.safetensors':_read_safetensors}
 
 # %% ../../nbs/38_models.weights.ipynb #e36e9ab8
 def read_weights(
-    source # A path to `.pt`, `.pth` or `.safetensors`, or a state dict
+    source # A path to `.pt`, `.pth`, `.pyth` or `.safetensors`, or a state dict
 )->dict: # Tensors by key
     "The tensors of a checkpoint, from a file or as given"
     if isinstance(source, (str,Path)):
@@ -52,7 +52,7 @@ def read_weights(
         if p.suffix not in _readers: raise ValueError(f"source {str(p)!r} must end in {', '.join(_readers)}")
         if not p.is_file(): raise FileNotFoundError(f"source {str(p)!r}: there is no such file")
         source = _readers[p.suffix](p)
-    for k in ('state_dict','model'):
+    for k in ('state_dict','model','model_state'):
         if isinstance(source, Mapping) and isinstance(source.get(k), Mapping): source = source[k]
     if not isinstance(source, Mapping):
         raise ValueError(f"source must be a path or a state dict, got {type(source).__name__}")

@@ -19,7 +19,7 @@ def width(
     base # `(h, w)`
 )->int: # At least 2
     "How many neighbouring sizes a window holds at most: as many below the base as above it"
-    above = sum(h*w > base[0]*base[1] for h,w,_ in pairs)
+    above = sum(h*w > base[0]*base[1] for h,w,*_ in pairs)
     return max(2, 2*above + 1)
 
 def window(
@@ -50,7 +50,11 @@ class Growing(PlanSampler):
             raise ValueError(f"until must be more than 0 and at most 1, got {self.until!r}; it is a share of epochs")
     size  = property(lambda self: self.sampler.size, doc="The base in pixels")
     bs    = property(lambda self: self.sampler.bs, doc="Batch size per process at the base size")
+    clips = property(lambda self: self.sampler.clips, doc="Clips of each sample, where the pairs have frames")
     pairs = property(lambda self: self.sampler.pairs, doc="All pairs, whether in the window or not")
+    def single(self): # One size
+        "The sampler of one size that a pass in order follows"
+        return self.sampler.single()
     def with_bs(self, bs:int): # Batch size per process at the base size
         "The same curriculum with another batch size"
         return replace(self, sampler=self.sampler.with_bs(bs))
@@ -65,11 +69,11 @@ class Growing(PlanSampler):
     def turns_in(self, epoch:int): # Counted from 0
         "The pairs of `epoch`, in the order of their turns"
         return outwards(self.pairs_at(epoch), self.base)
-    table_heads = *PlanSampler.table_heads, 'from epoch'
+    table_heads = property(lambda self: (*self.sampler.table_heads, 'from epoch'))
     def table_rows(self)->list: # One a pair, of text
         "The table that shows a sampler, with the first epoch of each size"
         first = {p: e for e in reversed(range(self.epochs)) for p in self.pairs_at(e)}
-        return [(*r, first.get(p, 'never')) for r,p in zip(super().table_rows(), self.pairs)]
+        return [(*r, first.get(p, 'never')) for r,p in zip(self.sampler.table_rows(), self.pairs)]
 
 # %% ../../nbs/12_samplers.curriculum.ipynb #6d7b60bf
 def growth(
@@ -126,7 +130,7 @@ class SizePerEpoch(PlanSampler):
     ): # A sampler that does not wait
         "This one with the epochs of a fit; one size where they are not known, or too few for two sizes"
         if not self.waits: return self
-        return SScFBS(self.size, self.bs) if n_epoch is None or n_epoch < 2 else replace(self, epochs=n_epoch)
+        return self.single() if n_epoch is None or n_epoch < 2 else replace(self, epochs=n_epoch)
     def _pair(self, hw): return (*hw, self.sizes.bs_at(*hw))
     def pairs_at(self,
         epoch:int # Counted from 0

@@ -17,6 +17,7 @@ class PlanSampler:
     "What every sampler is: a frozen value with `size`, `bs` and `pairs` that plans epochs"
     needs_epoch = False # Do the sizes in use depend on the epoch?
     waits = False # Do they depend on how many epochs a fit has, which is not known yet?
+    clips = 1 # Clips of each sample, where the pairs have frames
     table_heads = 'size', 'batch', 'pixels of a step, base = 1' # Columns of the table that shows a sampler
     @property
     def base(self)->tuple: # `(h, w)`
@@ -30,6 +31,9 @@ class PlanSampler:
     ): # A sampler that does not wait
         "The sampler of a fit: this one, where it is the same in each"
         return self
+    def single(self): # An `SScFBS`
+        "The sampler of one size that a pass in order follows: the base alone"
+        return SScFBS(self.base, self.bs)
     def turns_in(self, epoch:int): # Counted from 0
         "The pairs of `epoch`, in the order of their turns"
         return outwards(self.pairs, self.base)
@@ -44,7 +48,7 @@ class PlanSampler:
         drop_last:bool=False # Leave out steps that are not full?
     )->Plan: # This process's steps
         "One epoch: how many steps of each size is fixed; `(seed, epoch)` decides order and ids"
-        return make_plan(self.turns_in(epoch), n, epoch, seed, shuffle, ids, rank, world, drop_last)
+        return make_plan(self.turns_in(epoch), n, epoch, seed, shuffle, ids, rank, world, drop_last, self.clips)
     def table_rows(self)->list: # One a pair, of text
         "The table that shows a sampler"
         cost = self.base[0]*self.base[1]*self.bs

@@ -34,7 +34,7 @@ class PlanBatchSampler:
         if self.epoch is None and getattr(self.sampler, 'needs_epoch', False):
             raise ValueError(f"{type(self.sampler).__name__} changes with the epoch and none is set; "
                              "call set_epoch(epoch) before each epoch")
-        return ([(o.h, o.w, i) for i in o.ids.tolist()] for o in self.plan)
+        return ([(o.h, o.w, *time_of(o), i) for i in o.ids.tolist()] for o in self.plan)
     def __repr__(self): return f'PlanBatchSampler({self.sampler!r}, epoch={self.epoch or 0}: {self.plan!r})'
 
 # %% ../../nbs/13_samplers.torch.ipynb #c4fd3970

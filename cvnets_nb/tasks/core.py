@@ -12,6 +12,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from ..core import Registry, first_of
 from ..models import create_model
+from ..samplers import MScVBS
 from ..models.registry import check_name
 
 # %% auto #0
@@ -143,6 +144,12 @@ class HasData:
     ):  # `data(seed, num_workers)` -> `DataLoaders`
         "The data of a comparison, the same for all that is compared but for the seed"
         return lambda seed, num_workers: cls.folder(path, size=size, bs=bs, seed=seed, num_workers=num_workers)
+    def sampler(self,
+        size, # Base size in pixels, an int or `(h, w)`
+        bs:int # Batch size
+    ):  # A sampler
+        "The plan of data for which nobody chose one"
+        return MScVBS(size, bs)
     @classmethod
     def toy(cls, **kwargs)->DataLoaders:
         "Small data of this kind, for tests, the command and the benchmark"
