@@ -135,13 +135,14 @@ def _default_text(name):
     if name == 'set': return ' (default: --set)'
     return f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
 
-# %% ../nbs/82_cli.ipynb #2561d27d
+# %% ../nbs/82_cli.ipynb #d2e97301
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` with error messages of one line"
     def error(self, message):
         message = re.sub(r'argument (\S+): ignored explicit argument (.*)', r'\1 takes no value, and got \2; leave it out', message)
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
+# %% ../nbs/82_cli.ipynb #2561d27d
 def make_parser()->Parser:
     "The options of `cvnets_train`"
     p = Parser('cvnets_train', argument_default=argparse.SUPPRESS, allow_abbrev=False, description=_about)

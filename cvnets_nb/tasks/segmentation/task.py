@@ -326,6 +326,14 @@ def _check_faults(faults):
                      "Mend them or leave them out (check_masks(dls) lists all); "
                      "if a class has no name in codes, give the names of all classes")
 
+# %% ../../../nbs/46_tasks.segmentation.task.ipynb #ac3abda0
+def _check_named(codes, void, seen):
+    "Refuse a void beside a class with a name such as 'Void' that some masks hold: it would be learned as a class"
+    k = void_index(codes)
+    if k == void or k not in seen: return
+    raise ValueError(f"void={void}, and class {codes[k]!r}, index {k}, is in the masks, and would be learned like any other: "
+                     f"say void={k}, or give it another name if it counts")
+
 # %% ../../../nbs/46_tasks.segmentation.task.ipynb #5bd3ef0c
 _void_remedy = ("If the masks are black and white, 0 and 255, say binary=True; if {0} is void, say void={0} "
                 "(of SegBlock, seg_dls or mask_folder_dls)")
@@ -336,13 +344,6 @@ def _check_void(codes, void, seen):
     if not missing or void not in seen: return
     raise ValueError(f"class {missing[0]!r} is in no mask, and {void}, which was taken for void, is in some. "
                      + _void_remedy.format(void))
-
-def _check_named(codes, void, seen):
-    "Refuse a void beside a class with a name such as 'Void' that some masks hold: it would be learned as a class"
-    k = void_index(codes)
-    if k == void or k not in seen: return
-    raise ValueError(f"void={void}, and class {codes[k]!r}, index {k}, is in the masks, and would be learned like any other: "
-                     f"say void={k}, or give it another name if it counts")
 
 def _check_mixed(codes, void, each):
     "Refuse two classes that are 0 and 255 in some masks, and 0 and 1 in the others"
