@@ -12,6 +12,12 @@ import numpy as np
 from ..core import *
 from .plan import *
 
+# %% ../../nbs/11_samplers.multiscale.ipynb #13562f1d
+def _size(size):
+    "`size` in one form, so that equal samplers are `==`: an int for a square, else a tuple"
+    h,w = as_size(size)
+    return h if h == w else (h,w)
+
 # %% ../../nbs/11_samplers.multiscale.ipynb #974a2139
 class PlanSampler:
     "What every sampler is: a frozen value with `size`, `bs` and `pairs` that plans epochs"
@@ -55,11 +61,6 @@ class PlanSampler:
         return [(f'{h} × {w}', f'{b:,}', f'{h*w*b/cost:.2f}') for h,w,b in self.pairs]
     def _repr_markdown_(self): return f'`{self!r}`\n\n' + md_table(self.table_heads, self.table_rows())
     def _repr_html_(self): return html_table(self.table_heads, self.table_rows(), f'<code>{self!r}</code>')
-
-def _size(size):
-    "`size` in one form, so that equal samplers are `==`: an int for a square, else a tuple"
-    h,w = as_size(size)
-    return h if h == w else (h,w)
 
 # %% ../../nbs/11_samplers.multiscale.ipynb #e55e9811
 @dataclass(frozen=True)

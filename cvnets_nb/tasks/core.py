@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
+from fastcore.basics import patch
 from ..core import Registry, first_of
 from ..models import create_model
 from ..samplers import MScVBS
@@ -144,12 +145,6 @@ class HasData:
     ):  # `data(seed, num_workers)` -> `DataLoaders`
         "The data of a comparison, the same for all that is compared but for the seed"
         return lambda seed, num_workers: cls.folder(path, size=size, bs=bs, seed=seed, num_workers=num_workers)
-    def sampler(self,
-        size, # Base size in pixels, an int or `(h, w)`
-        bs:int # Batch size
-    ):  # A sampler
-        "The plan of data for which nobody chose one"
-        return MScVBS(size, bs)
     @classmethod
     def toy(cls, **kwargs)->DataLoaders:
         "Small data of this kind, for tests, the command and the benchmark"
@@ -167,6 +162,15 @@ class HasData:
     )->str:
         "The score as the command prints it"
         return f'{cls.score} {v:.2%}'
+
+# %% ../../nbs/40_tasks.core.ipynb #f967d00f
+@patch
+def sampler(self:HasData,
+    size, # Base size in pixels, an int or `(h, w)`
+    bs:int # Batch size
+):  # A sampler
+    "The plan of data for which nobody chose one"
+    return MScVBS(size, bs)
 
 # %% ../../nbs/40_tasks.core.ipynb #da5fdd20
 class GivesAnswers:
