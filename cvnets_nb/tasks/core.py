@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
+from fastcore.basics import patch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from ..core import Registry, first_of
@@ -144,12 +145,6 @@ class HasData:
     ):  # `data(seed, num_workers)` -> `DataLoaders`
         "The data of a comparison, the same for all that is compared but for the seed"
         return lambda seed, num_workers: cls.folder(path, size=size, bs=bs, seed=seed, num_workers=num_workers)
-    def sampler(self,
-        size, # Base size in pixels, an int or `(h, w)`
-        bs:int # Batch size
-    ):  # A sampler
-        "The plan of data for which nobody chose one"
-        return MScVBS(size, bs)
     @classmethod
     def toy(cls, **kwargs)->DataLoaders:
         "Small data of this kind, for tests, the command and the benchmark"
@@ -230,6 +225,15 @@ class Task(MakesModels, KnowsEasy, GivesAnswers, HasData):
     )->list: # Empty where the recipe keeps the data's own transforms
         "A recipe's item transforms for these targets"
         return []
+
+# %% ../../nbs/40_tasks.core.ipynb #e7a98479
+@patch
+def sampler(self:Task,
+    size, # Base size in pixels, an int or `(h, w)`
+    bs:int # Batch size
+):  # A sampler
+    "The plan of data for which nobody chose one"
+    return MScVBS(size, bs)
 
 # %% ../../nbs/40_tasks.core.ipynb #514a46be
 _tasks = Registry('task')
