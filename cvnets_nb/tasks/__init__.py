@@ -9,13 +9,16 @@ __all__ = ['Task', 'folder_task', 'get_task', 'list_tasks', 'register_task', 'ta
            'SegLearner', 'Segmentation', 'SegMetric', 'seg_loss', 'seg_metrics', 'seg_tfms', 'Detections', 'keep_boxes',
            'FCOS', 'SSD', 'Detector', 'detections', 'DetectionLoss', 'FCOSLoss', 'MultiBoxLoss', 'BoxMetric', 'BoxItem',
            'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes', 'items_dls',
-           'Detection', 'DetectionLearner']
+           'Detection', 'DetectionLearner', 'Clip', 'check_clips', 'clip_info', 'read_clip', 'write_clip',
+           'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'moving_digits',
+           'moving_items', 'write_moving', 'ClipNet', 'FrameWise', 'TemporalShift', 'VideoClassification', 'top_5']
 
 # %% ../../nbs/49_tasks.__init__.ipynb #24a3dd53
 from .core import Task, folder_task, get_task, list_tasks, register_task, task_of, toy_data
 from .classification import Classification, MultiLabel, Regression
 from .segmentation import *
 from .detection import *
+from .video import *
 _all_ = ['Task', 'folder_task', 'get_task', 'list_tasks', 'register_task', 'task_of', 'toy_data',
          'Classification', 'MultiLabel', 'Regression',
          'SegBlock', 'SegCrop', 'SegRotate', 'check_masks', 'codes_of', 'mask_folder_dls', 'scene_items', 'scenes',
@@ -23,4 +26,7 @@ _all_ = ['Task', 'folder_task', 'get_task', 'list_tasks', 'register_task', 'task
          'SegMetric', 'seg_loss', 'seg_metrics', 'seg_tfms',
          'Detections', 'keep_boxes', 'FCOS', 'SSD', 'Detector', 'detections', 'DetectionLoss', 'FCOSLoss', 'MultiBoxLoss',
          'BoxMetric', 'BoxItem', 'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes',
-         'items_dls', 'Detection', 'DetectionLearner']
+         'items_dls', 'Detection', 'DetectionLearner',
+         'Clip', 'check_clips', 'clip_info', 'read_clip', 'write_clip',
+         'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'moving_digits',
+         'moving_items', 'write_moving', 'ClipNet', 'FrameWise', 'TemporalShift', 'VideoClassification', 'top_5']

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
+from fastcore.basics import patch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastcore.basics import patch
@@ -234,6 +235,15 @@ class Task(MakesModels, KnowsEasy, GivesAnswers, HasData):
     )->list: # Empty where the recipe keeps the data's own transforms
         "A recipe's item transforms for these targets"
         return []
+
+# %% ../../nbs/40_tasks.core.ipynb #e7a98479
+@patch
+def sampler(self:Task,
+    size, # Base size in pixels, an int or `(h, w)`
+    bs:int # Batch size
+):  # A sampler
+    "The plan of data for which nobody chose one"
+    return MScVBS(size, bs)
 
 # %% ../../nbs/40_tasks.core.ipynb #514a46be
 _tasks = Registry('task')
