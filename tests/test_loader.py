@@ -48,10 +48,10 @@ def test_a_spawned_worker_follows_the_plan(tmp_path):
     "A worker that starts from nothing, as on Windows and macOS (`forkserver`, and a folder: test_everyday.py)"
     prog = tmp_path/'prog.py'
     prog.write_text('''
-import multiprocessing
+import multiprocessing, sys
 if __name__ == '__main__':
     from cvnets_nb.data import digits
-    from cvnets_nb.samplers import MScVBS
+    from cvnets_nb.samplers import MScVBS, VideoVBS
     multiprocessing.set_start_method('spawn')
     dl = digits(size=(32,24), bs=16, num_workers=1).with_plan(MScVBS(size=(32,24), bs=16), seed=1).train
     dl.set_active(range(100))
@@ -59,9 +59,15 @@ if __name__ == '__main__':
     plan = dl.plan
     assert [(tuple(x.shape[-2:]), y.tolist()) for x,y in dl] == [((it.h,it.w), [labels[i] for i in it.ids]) for it in plan]
     assert dl.epoch == 1
+    from cvnets_nb.tasks.video.data import clip_folder_dls, write_moving
+    dl = clip_folder_dls(write_moving(sys.argv[1], 8), 32, bs=2, num_workers=1).with_plan(VideoVBS(32, 2, clips=2), seed=1).train
+    labels = [int(o) for o in dl.dataset.tls[1]]
+    plan = dl.plan
+    assert [(tuple(x.shape), y.tolist()) for x,y in dl] == [((len(it.ids),2,3,it.frames,it.h,it.w), [labels[i] for i in it.ids]) for it in plan]
     print('as planned')
 ''')
-    res = subprocess.run([sys.executable, '-W', 'ignore', str(prog)], capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    cmd = [sys.executable, '-W', 'ignore', str(prog), str(tmp_path/'moving')]
+    res = subprocess.run(cmd, capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert res.returncode == 0, res.stderr[-3000:]
     assert res.stdout.strip() == 'as planned'
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given as _given, settings, strategies as st
 
 from cvnets_nb.samplers import *
 from cvnets_nb.samplers.curriculum import window
-from cvnets_nb.samplers.plan import make_plan, turns
+from cvnets_nb.samplers.plan import make_plan, time_of, turns
 
 def given(*args): return lambda f: settings(deadline=None, max_examples=60)(_given(*args)(f))
 

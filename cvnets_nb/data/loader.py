@@ -20,7 +20,8 @@ from fastai.data.load import DataLoader
 from fastai.data.core import DataLoaders, Datasets, Pipeline, TfmdDL, TfmdLists
 from fastai.torch_core import to_device
 from ..core import check_int, warn
-from ..samplers import SScFBS, time_of
+from ..samplers import SScFBS
+from ..samplers.plan import time_of
 from .arrays import array_reader, targets_stay
 from .sized import find_sized, has_time, set_strength, set_time, size_pct
 from .workers import Workers, compact
@@ -563,7 +564,7 @@ def _plain(dl):
 # %% ../../nbs/21_data.loader.ipynb #22070249
 @patch
 def with_plan(self:DataLoaders,
-    sampler, # `SScFBS`, `MScFBS`, `MScVBS`, `Growing` or `Progressive`
+    sampler, # `SScFBS`, `MScFBS`, `MScVBS`, `Growing` or `Progressive`; of clips `VideoSSc`, `VideoMSc` or `VideoVBS`
     valid_sampler=None, # Sampler of validation; None keeps the size and batch size it has
     seed:int=None, # Seed of the plans; None draws one from the training loader's own generator
     replace:bool=False, # Take another training sample where one cannot be read, and count it? Validation: an error

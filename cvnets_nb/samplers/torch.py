@@ -39,7 +39,7 @@ class PlanBatchSampler:
 
 # %% ../../nbs/13_samplers.torch.ipynb #c4fd3970
 def plan_batch_sampler(
-    sampler, # `SScFBS`, `MScFBS`, `MScVBS`, `Growing` or `Progressive`
+    sampler, # `SScFBS`, `MScFBS`, `MScVBS`, `Growing` or `Progressive`; of clips `VideoSSc`, `VideoMSc` or `VideoVBS`
     n:int, # Number of samples in the data set
     seed:int=0, # Any whole number; the same on all processes
     shuffle:bool=True, # False: ids in the given order

@@ -41,7 +41,9 @@ class TensorClip(TensorBase):
         x = self.as_subclass(Tensor)
         while x.ndim > 4: x = x[0]
         ids = ((torch.arange(min(n, x.shape[1])) + .5)*x.shape[1]/min(n, x.shape[1])).long()
-        strip = torch.cat(list(x[:,ids].unbind(1)), -1)
+        white = 1. if x.is_floating_point() else 255
+        frames = [F.pad(o, (0, max(1, x.shape[-1]//32)), value=white) for o in x[:,ids].unbind(1)]
+        strip = torch.cat(frames, -1)
         return show_image(strip, ctx=ctx, **{'figsize':(1.5*len(ids), 1.5), **kwargs})
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #2a0675b1
@@ -196,16 +198,15 @@ def moving_items(
     "Digits that move over a canvas and come in again where they leave it"
     items = digit_items()[:check_int('n', n)]
     rng = rng_for(seed, 0xd161)
-    names = list(directions)
-    def video(i, digit):
+    names = np.array([*directions])[rng.permutation(np.arange(len(items)) % 4)]       # whatever digit it is
+    def video(digit, name):
         canvas = np.zeros((size,size), np.uint8)
         canvas[:16,:16] = digit[::2,::2]
-        name = names[i % 4]
         start = rng.integers(0, size, 2)
-        speed = rng.integers(2, 4)
+        speed = rng.integers(1, 3)                     # pixels a frame: in a third of a clip it moves less than half way
         at = start + np.arange(frames)[:,None]*speed*np.array(directions[name])
-        return [np.stack([np.roll(canvas, p, (0,1)) for p in at.tolist()]), name]
-    return L(video(i, d) for i,(d,_) in enumerate(items))
+        return [np.stack([np.roll(canvas, p, (0,1)) for p in at.tolist()]), str(name)]
+    return L(video(d, nm) for (d,_),nm in zip(items, names))
 
 digit_fps = 8.            # of the videos of `moving_items`
 
@@ -245,7 +246,8 @@ def _show_clips(x:TensorClip, y, samples, ctxs=None, max_n=6, nrows=None, ncols=
 
 def _show_guesses(x:TensorClip, y, samples, outs, ctxs=None, max_n=6, **kwargs):
     "Clips with their targets and predictions"
-    ctxs = _show_clips(x, y, samples, ctxs, max_n, **kwargs)
+    n = min(len(samples), max_n)
+    ctxs = _show_clips(x, y, samples, ctxs, max_n, **{'figsize':(8, 2*n), **kwargs})
     for i in range(len(outs[0])): ctxs = [o.show(ctx=c) for o,c in zip(outs.itemgot(i), ctxs)]
     return ctxs
 
