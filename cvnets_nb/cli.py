@@ -110,7 +110,7 @@ def _train_size(a):
     return _size(a) if a.get('train_size') is None else scaled_size(_size(a), _pair(a['train_size']))
 
 # %% ../nbs/82_cli.ipynb #a8f795a2
-_digits = dict(data=None, arch='mobilenetv1_025', sampler='msc_vbs', set=True, epochs=30, size=64, bs=32, lr=1e-2,
+_digits = dict(data=None, arch='mobilenetv1_025', sampler=None, set=False, epochs=30, size=64, bs=32, lr=1e-2,
                seed=42, workers=0, recipe=None, train=None, valid=None, skip=False, binary=False, void=None, task=None,
                pretrained=None, cache=None, train_size=None)
 _folder = {**_digits, 'arch':'mobilenetv2_100', 'size':224, 'lr':3e-3, 'workers':None}
@@ -121,18 +121,17 @@ def settings(
     "The options of a run, with the defaults filled in"
     own = {**(_folder if 'data' in given else _digits), **given}
     if own['pretrained']: own['lr'] = given.get('lr', 1e-3)              # all layers are trained, gently
-    if own['recipe']: own.update(sampler=given.get('sampler'), lr=given.get('lr'))
+    if own['recipe']: own['lr'] = given.get('lr')
     return own
 
 # %% ../nbs/82_cli.ipynb #d5108697
-_about = ("Train a model of images, for classes, labels, values, masks or boxes, with multi-scale variable batches and "
-          "Sample Efficient Training, and see what that saved. Without --data it trains on scikit-learn's handwritten digits.")
+_about = ("Train a model of images, for classes, labels, values, masks or boxes, with sizes that grow, and see what that saved. "
+          "The methods of CVNets are --sampler msc_vbs and --set. Without --data it trains on scikit-learn's handwritten digits.")
 
 def _default_text(name):
     "The default of an option as the help prints it"
     a,b = (d.get(name) for d in (_digits, _folder))
     if a is None or a is False or name == 'workers': return ''
-    if name == 'set': return ' (default: --set)'
     return f' (default: {a})' if a == b else f' (default: {a}; with --data {b})'
 
 # %% ../nbs/82_cli.ipynb #d2e97301
@@ -167,7 +166,8 @@ def make_parser()->Parser:
     add('pretrained', "start from published weights, those of a source, e.g. cvnets, or of a file; all layers are "
         "trained", nargs='?', const=True, metavar='WEIGHTS')
     add('sampler', f"{', '.join(samplers)}; the last two also with +growing, small sizes first; or progressive, one "
-        "size an epoch that grows to --size", metavar='NAME')
+        "size an epoch that grows to --size, which is the default for classes from 96 pixels on where training begins from "
+        "random weights; elsewhere it is ssc_fbs, one size", metavar='NAME')
     add('set', "leave easy images out of the next epochs, or not", action=argparse.BooleanOptionalAction)
     add('recipe', "published hyper-parameters, one of list_recipes(), or a YAML file of your own; brings its sampler "
         "and learning rates", metavar='NAME')
@@ -435,11 +435,18 @@ def run_learner(
     fv.set_seed(a['seed'], reproducible=True)
     dls = run_data(a)
     if recipe: recipe = _fitted(recipe, a, len(dls.train_ds))
-    if sampler is None: sampler = recipe_sampler(recipe, size)
+    if sampler is None and recipe: sampler = recipe_sampler(recipe, size)
+    if sampler is None: sampler = _usual_sampler(a, size, dls)
     try: return _learner(a, out, dls, sampler, recipe)
     except OneSize as e: sampler = _instead(a, e)
     fv.set_seed(a['seed'], reproducible=True)
     return _learner(a, out, dls, sampler, recipe)
+
+def _usual_sampler(a, size, dls):
+    "The sampler of a task, where nobody chose one"
+    from cvnets_nb.tasks import task_of
+    gpu = getattr(dls.device, 'type', None) == 'cuda'
+    return task_of(dls).sampler(size, a['bs'], scratch=not a['pretrained'], gpu=gpu).for_fit(a['epochs'])
 
 def _fitted(recipe, a, n):
     "The recipe for `n` images and the options of a run"
@@ -451,7 +458,7 @@ def _instead(a, e):
     if not isinstance(e.instead, SScFBS):
         warn(f"{e}; those sizes are used")
         return e.instead
-    if a['sampler'] not in (None,_digits['sampler']):
+    if a['sampler'] is not None:
         raise ValueError(f"--sampler {a['sampler']}: {e}; here --sampler ssc_fbs") from e
     warn(f"{e}; --sampler ssc_fbs is used")
     return e.instead

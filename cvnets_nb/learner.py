@@ -44,19 +44,22 @@ from .recipes.train import recipe_mix, recipe_sampler
 # %% ../nbs/70_learner.ipynb #5b795fa8
 def planned(
     dls:DataLoaders, # Any fastai `DataLoaders` with a sized transform
-    sampler=None, # A sampler; None keeps the plan of `dls`, or makes one for its size; False leaves fastai's own loader
+    sampler=None, # A sampler, or a class of them; None keeps the plan of `dls`, or makes the task's; False leaves fastai's own loader
     recipe:Recipe=None, # Whose sampler to make where `dls` has no plan; None for the task's
     train_size=None, # Its base: a share of the data's size, or pixels; None is the data's size
-    task=None # Of the data, with the sampler to make; None for `MScVBS`
+    task=None, # Of the data, with the sampler to make; None for one size
+    scratch:bool=True # Does the training begin from random weights?
 )->DataLoaders: # `dls` itself where it has a plan already and no sampler is given
     "`dls` with a plan-driven training loader"
     if train_size is not None: _check_train_size(dls, sampler, train_size)
     if sampler is False: return dls
-    if sampler is None:
-        if has_plan(dls.train): return dls
-        hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
-        usual = MScVBS if task is None else task.sampler
-        sampler = usual(hw, dls.train.bs) if recipe is None else recipe_sampler(recipe, hw)
+    if sampler is None and has_plan(dls.train): return dls
+    hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
+    if callable(sampler): sampler = sampler(hw, dls.train.bs)
+    elif sampler is None and recipe is not None: sampler = recipe_sampler(recipe, hw)
+    elif sampler is None and task is None: sampler = SScFBS(hw, dls.train.bs)
+    elif sampler is None:
+        sampler = task.sampler(hw, dls.train.bs, scratch=scratch, gpu=getattr(dls.device, 'type', None) == 'cuda')
     return dls.with_plan(sampler)
 
 def _check_train_size(dls, sampler, train_size):
@@ -64,7 +67,7 @@ def _check_train_size(dls, sampler, train_size):
     if sampler is False: raise ValueError(f"train_size={train_size!r} is the base of a plan, and sampler=False leaves "
                                           "fastai's loader: leave one of the two out")
     has = dls.train.sampler if sampler is None and has_plan(dls.train) else sampler
-    if has is None: return
+    if has is None or callable(has): return
     size = scaled_size(base_size(dls), train_size)
     raise ValueError(f"train_size={train_size!r} and a sampler of size {has.size} are given, and the sampler's size "
                      f"is that of training: make the sampler with {size} in place of {has.size}, and leave train_size out")
@@ -270,7 +273,7 @@ def _with_divisor(s, divisor):
 def _steps_text(s):
     "A multi-scale sampler as it is typed"
     if isinstance(s, Growing): s = s.sampler
-    epochs = f', {s.epochs}' if isinstance(s, Progressive) else ''
+    epochs = f', {s.epochs}' if isinstance(s, Progressive) and not s.waits else ''
     return f"{type(s).__name__}({_hw(s)}, {s.bs}{epochs}{_frames_text(s)}, divisor={s.divisor})"
 
 def _frames_text(s): return f', frames={s.frames}' if hasattr(s, 'frames') else ''
@@ -405,7 +408,7 @@ def unlike_fit(
 )->str: # Empty where they fit
     "What comes of a fit that is longer or shorter than the growth of its sizes was made for"
     if isinstance(s, Growing): return f'never reaches {s.size}' if n_epoch <= s.until*(s.epochs-1) else ''
-    if not isinstance(s, Progressive) or n_epoch == s.epochs: return ''
+    if not isinstance(s, Progressive) or s.waits or n_epoch == s.epochs: return ''
     last = s.size_at(n_epoch-1)
     if last != s.base: return f'ends at {last[0] if last[0] == last[1] else last} and never reaches {s.size}'
     full = sum(s.size_at(e) == s.base for e in range(n_epoch))
@@ -532,8 +535,8 @@ def _is_channels_last(cb): return isinstance(cb, ChannelsLast)      # of 3-D con
 def set_learner(
     dls:DataLoaders, # Any fastai `DataLoaders`; the task is read from its targets
     arch, # A name of `list_models()`, a constructor as `vision_learner` takes, or any `nn.Module`
-    sampler=None, # A sampler; None keeps the plan of `dls` or makes an MSc-VBS; False keeps fastai's loader, no SET
-    set=True, # True for `SET()`, False for none, or one that selects: `SET(...)`, `Proxy(...)`, …
+    sampler=None, # A sampler or its class, e.g. `MScVBS`; None keeps the plan of `dls` or makes the task's; False keeps fastai's loader, no SET
+    set=False, # True for `SET()`, or another that selects, `SET(...)`, `Proxy(...)`, …; False trains on all: no selection beat it
     recipe=None, # A name of `list_recipes()` or a YAML file, fitted to the data; or a `Recipe`, taken as it is
     pretrained=False, # True for published weights, or 'cvnets:<variant>', 'torchvision', a path or a state dict
     metrics=None, # fastai metrics; None takes the task's: accuracy of classes, mean IoU and pixel accuracy of masks
@@ -546,12 +549,12 @@ def set_learner(
     train_size=None, # Base size of the plan that is made: a share of the data's size, e.g. .75, or pixels; None is it
     **kwargs # Of `Learner`, and else of the model
 )->Learner: # With `learn.set`, `learn.cost` and `learn.task`
-    "A fastai `Learner` with multi-scale variable batches (MSc-VBS) and Sample Efficient Training (arXiv 2206.02002)"
+    "A fastai `Learner` with a plan of sizes, a cost ledger, and Sample Efficient Training where it is asked for (arXiv 2206.02002)"
     task = get_task(task, dls)
     task.check(dls, verify)
     recipe = fitted(recipe, dls, task)
     chosen = sampler is not None or has_plan(dls.train)
-    dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size, task)
+    dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size, task, pretrained is False)
     own,model_kw = split_keywords(task, recipe, loss_func, metrics, kwargs)
     own['cbs'] = learner_cbs(dls, task.default_set if set is True else set, recipe, speed, L(cbs), arch)
     learn = make_learner(task, dls, arch, pretrained, n_out, model_kw, recipe, **own)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np, torch
 from torch import Tensor
+from fastcore.basics import patch
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize, RegressionSetup, get_c
 from fastai.learner import Learner
@@ -18,6 +19,7 @@ from fastai.vision.core import PointScaler, TensorPoint
 from ..core import *
 from ..data.augment import recipe_tfms
 from ..data.digits import digit_traits, digits, tilted_digits
+from ..samplers import Progressive, SScFBS
 from ..data.folder import bench_data, folder_dls, folder_splits, has_table, read_table, table_dls
 from .core import *
 
@@ -106,6 +108,19 @@ class Classification(ClassAnswers, Task):
     def compared(cls, path, size, bs, per_class=None, short=None): return bench_data(path, size, bs, per_class)
     @classmethod
     def toy(cls, **kwargs): return digits(**kwargs)
+
+# %% ../../nbs/41_tasks.classification.ipynb #729d5edc
+@patch
+def sampler(self:Classification,
+    size, # Base size in pixels, an int or `(h, w)`
+    bs:int, # Batch size
+    scratch:bool=True, # Does the training begin from random weights?
+    gpu:bool=False # Does it run on a GPU?
+):  # A sampler
+    "The plan of data for which nobody chose one: sizes that grow over each fit, where that was measured to pay"
+    if not scratch or max(as_size(size)) < 96: return SScFBS(size, bs)
+    try: return Progressive(size, bs, constant_pixels=gpu)
+    except ValueError: return SScFBS(size, bs)              # the size is no multiple of a step
 
 # %% ../../nbs/41_tasks.classification.ipynb #74146873
 class ReadsTable:

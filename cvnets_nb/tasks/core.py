@@ -14,7 +14,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 from ..core import Registry, first_of
 from ..models import create_model
-from ..samplers import MScVBS
+from ..samplers import SScFBS
 from ..models.registry import check_name
 
 # %% auto #0
@@ -164,15 +164,6 @@ class HasData:
         "The score as the command prints it"
         return f'{cls.score} {v:.2%}'
 
-# %% ../../nbs/40_tasks.core.ipynb #f967d00f
-@patch
-def sampler(self:HasData,
-    size, # Base size in pixels, an int or `(h, w)`
-    bs:int # Batch size
-):  # A sampler
-    "The plan of data for which nobody chose one"
-    return MScVBS(size, bs)
-
 # %% ../../nbs/40_tasks.core.ipynb #da5fdd20
 class GivesAnswers:
     "What a file made of a trained model returns"
@@ -240,10 +231,12 @@ class Task(MakesModels, KnowsEasy, GivesAnswers, HasData):
 @patch
 def sampler(self:Task,
     size, # Base size in pixels, an int or `(h, w)`
-    bs:int # Batch size
+    bs:int, # Batch size
+    scratch:bool=True, # Does the training begin from random weights?
+    gpu:bool=False # Does it run on a GPU?
 ):  # A sampler
-    "The plan of data for which nobody chose one"
-    return MScVBS(size, bs)
+    "The plan of data for which nobody chose one: one size, unless a task knows better"
+    return SScFBS(size, bs)
 
 # %% ../../nbs/40_tasks.core.ipynb #514a46be
 _tasks = Registry('task')

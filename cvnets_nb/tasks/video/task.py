@@ -96,7 +96,7 @@ class VideoClassification(Classification):
     def constructor(self): raise ValueError(
         "a constructor is made into a model of images; of clips take a name, such as 'torchvision/r3d_18', or a module")
     def metrics(self): return [accuracy, top_5] if self.n_out > 5 else [accuracy]
-    def sampler(self, size, bs): return VideoVBS(size, bs*self.clips, self.frames, clips=self.clips)
+    def sampler(self, size, bs, scratch=True, gpu=False): return VideoVBS(size, bs*self.clips, self.frames, clips=self.clips)
     def item_tfms(self, recipe, size): return []
     @classmethod
     def knows_folder(cls, path): return has_videos(path)
