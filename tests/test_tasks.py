@@ -50,15 +50,16 @@ def with_ink():
     yield
     _tasks.pop('ink')
 
-names = ['classification', 'detection', 'ink', 'multi_label', 'regression', 'segmentation']
+names = ['classification', 'detection', 'ink', 'multi_label', 'regression', 'segmentation', 'video']
 arch = 'mobilenetv1_025'
-small = dict(segmentation=dict(size=(32, 48), bs=8, n=24), detection=dict(size=64, bs=8, n=24), **{nm: dict(n=240, bs=32) for nm in ('classification', 'multi_label', 'regression')})
+def arch_of(name): return f'shift/{arch}' if name == 'video' else arch
+small = dict(segmentation=dict(size=(32, 48), bs=8, n=24), detection=dict(size=64, bs=8, n=24), video=dict(n=80, bs=16), **{nm: dict(n=240, bs=32) for nm in ('classification', 'multi_label', 'regression')})
 def data(name, **kw): return toy_data(name, **{**dict(size=32, bs=16 if name == 'ink' else 64), **small.get(name, {}), **kw})
 def model_kw(name): return {'segmentation':dict(width=16, output_stride=16), 'detection':dict(head='fcos', width=16)}.get(name, {})
 def rule(name, **kw):
     "One by which images are easy at once: whatever is right; of boxes, scenes without any in which nothing is found"
     return SET(.99 if name == 'detection' else 0., 1, every=1, until=1, share=0., tol=1e9 if name == 'regression' else None, **kw)
-def made(name, **kw): return set_learner(data(name), arch, **{**dict(set=rule(name)), **model_kw(name), **kw})
+def made(name, **kw): return set_learner(data(name), arch_of(name), **{**dict(set=rule(name)), **model_kw(name), **kw})
 def quiet(f, *a, **k):
     learn = getattr(f, '__self__', None) or a[0]
     with learn.no_bar(), learn.no_logging(): return f(*a, **k)
@@ -82,14 +83,14 @@ def test_these_are_all(): assert list_tasks() == names
 def test_the_data_tell_the_task(name):
     t = task_of(data(name))
     assert t.name == name and type(t) is task_class(name) and t.n_out > 0
-    assert [nm for nm in names if task_class(nm).of(data(name)) is not None][:1] == [name] or name == 'ink'      # a registered task is tried first
+    assert [nm for nm in names if task_class(nm).of(data(name)) is not None][:1] == [name] or name in ('ink', 'video')      # those that were registered last are tried first
 
 @pytest.mark.parametrize('name', names)
 def test_a_fit_with_a_plan_and_set(name, learners):
     learn = learners[name]
     vals = dict(zip(learn.recorder.metric_names[1:], learn.recorder.values[-1]))
     assert learn.recorder.metric_names[3] == learn.task.score and np.isfinite([v for v in vals.values() if isinstance(v, float)]).all()
-    assert isinstance(learn.dls.train.sampler, MScVBS) and learn.cost.totals['pixels'] < learn.cost.baseline['pixels']
+    assert isinstance(learn.dls.train.sampler, VideoVBS if name == 'video' else MScVBS) and learn.cost.totals['pixels'] < learn.cost.baseline['pixels']
     assert len(learn.set.history) == 2 and learn.set.counts.sum() > 0 and type(learn) is learn.task.learner_cls
     assert len(learn.set.counts) == learn.dls.train.n == len(learn.task.strata(learn.dls.train))
 
@@ -128,13 +129,13 @@ def test_exported_and_loaded(name, learners, tmp_path):
 @pytest.mark.parametrize('name', names)
 def test_a_row_of_the_bench(name):
     "It trains what `set_learner` makes"
-    row = run_row(lambda seed, workers: data(name), Arm('all', 'fbs', grow=True, select=lambda: rule(name), speed=True), 2, 0, arch, data(name).one_batch()[0].shape[-2:], model=model_kw(name))
+    row = run_row(lambda seed, workers: data(name), Arm('all', 'fbs', grow=True, select=lambda: rule(name), speed=True), 2, 0, arch_of(name), data(name).one_batch()[0].shape[-2:], model=model_kw(name))
     score = task_class(name).score
     assert list(row)[3] == score and np.isfinite(row[score]) and row['updates'] > 0
 
 @pytest.mark.parametrize('name', names)
 def test_the_command(name, tmp_path, capsys):
-    argv = ['--task', name, '--arch', arch, '--size', '32' if name != 'segmentation' else '32x48', '--epochs', '1', '--out', str(tmp_path/'run'), '--no-set']
+    argv = ['--task', name, '--arch', arch_of(name), '--size', '32' if name != 'segmentation' else '32x48', '--epochs', '1', '--out', str(tmp_path/'run'), '--no-set']
     cvnets_train(argv)
     run = json.loads((tmp_path/'run'/'run.json').read_text())
     assert run['score'] in capsys.readouterr().out and np.isfinite(run[task_class(name).score])
@@ -173,7 +174,7 @@ def _rank(out):
     for nm in names:
         torch.manual_seed(0)
         dls = data(nm, bs=8, n=80 if nm == 'detection' else 40)
-        learn = set_learner(dls.with_plan(MScVBS(dls.one_batch()[0].shape[-2:], dls.train.bs), seed=3), arch, set=rule(nm), **model_kw(nm))
+        learn = set_learner(dls.with_plan(MScVBS(dls.one_batch()[0].shape[-2:], dls.train.bs), seed=3), arch_of(nm), set=rule(nm), **model_kw(nm))
         with warnings.catch_warnings(), learn.no_bar(), learn.no_logging(), learn.distrib_ctx(sync_bn=False, cpu=True):
             warnings.simplefilter('ignore')
             learn.fit(2, 1e-3)

@@ -332,6 +332,7 @@ def to_coreml(self:Learner,
     tol:float=None # Largest difference over the standard deviation; None is 0.05 with 16 bits and 1e-3 with 32
 )->Exported:
     "Write a Core ML package of the model, and compare its program with the Learner on validation images"
+    check_images(self, 'Core ML')
     job = make_job(self, path, sizes, form, prep, images, n, channels_last=False)
     if tol is None: tol = .05 if half else 1e-3
     labels = job.facts['labels'] if job.task.name == 'classification' else ()

@@ -177,6 +177,7 @@ def to_litert(self:Learner,
 )->Exported:
     "Write a LiteRT file of the model, run it on validation images and compare it with the Learner"
     litert_python()
+    check_images(self, 'LiteRT')
     job = make_job(self, path, sizes, form, prep, images, n)
     with tempfile.TemporaryDirectory() as d:
         d = Path(d)

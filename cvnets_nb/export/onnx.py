@@ -63,7 +63,9 @@ def onnx_program(
     if dynamic: h,w = example_side(size[0]), example_side(size[1]+64)
     else: h,w = size
     c = m.image_mean.numel()
-    x = torch.zeros((2,h,w,c) if m.channels_last else (2,c,h,w), dtype=dtype)
+    shape = (h,w,c) if m.channels_last else (c,h,w)
+    if m.frames: shape = (m.frames,h,w,c)
+    x = torch.zeros((2,*shape), dtype=dtype)
     at = (1,2) if m.channels_last else (2,3)
     shapes = {0:free, **({i:free for i in at} if dynamic else {})}
     named = dict(dynamo=True, input_names=['image'], output_names=list(m.names), verbose=False)
@@ -100,7 +102,8 @@ def _name_sides(g):
     dims = g.input[0].type.tensor_type.shape.dim
     names = {d.dim_param:n for d,n in zip(dims, ('batch','height','width','channels')) if d.dim_param}
     for v in [*g.input, *g.output, *g.value_info]:
-        for d in v.type.tensor_type.shape.dim: d.dim_param = names.get(d.dim_param, d.dim_param)
+        for d in v.type.tensor_type.shape.dim:
+            if d.dim_param: d.dim_param = names.get(d.dim_param, d.dim_param)        # a fixed side has none
 
 # %% ../../nbs/80c_export.onnx.ipynb #e07eced9
 class OnnxFile:

@@ -23,11 +23,12 @@ from ..data.sized import size_of, valid_size
 from ..tasks import codes_of, task_of
 from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
+from ..tasks.video.data import ClipCrop
 
 # %% auto #0
 __all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'second_resize', 'prep_of', 'plain_tensors', 'Largest',
-           'plain_maximum', 'rows_first', 'resize_matrices', 'Deployed', 'norm_of', 'channels', 'deployed', 'facts',
-           'without_noops', 'with_logic']
+           'plain_maximum', 'rows_first', 'resize_matrices', 'Deployed', 'norm_of', 'channels', 'frames_of',
+           'check_images', 'deployed', 'facts', 'without_noops', 'with_logic']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 @dataclass(frozen=True)
@@ -246,7 +247,8 @@ class Deployed(nn.Module):
         task, # A `Task`, whose `answer` is returned
         form:str, # One of the task's `forms`
         channels_last:bool=True, # Are images (b,h,w,c), as they are decoded, or (b,c,h,w)?
-        resize:tuple=None # From `resize_matrices`; None leaves the size of images as it is
+        resize:tuple=None, # From `resize_matrices`; None leaves the size of images as it is
+        frames:int=None # Of a clip; None for images
     ):
         super().__init__()
         model = deepcopy(model).cpu().eval().requires_grad_(False)
@@ -257,6 +259,7 @@ class Deployed(nn.Module):
         self.task = task
         self.form = form
         self.channels_last = channels_last
+        self.frames = frames
     @property
     def names(self): return self.task.forms[self.form]
     @property
@@ -265,9 +268,14 @@ class Deployed(nn.Module):
         return None if self.rows is None else (self.rows.shape[1], self.columns.shape[1])
     def numbers(self, image): # (b,h,w,c) or (b,c,h,w), from 0 to 255
         "What the trained model gets"
+        if self.frames: return self.of_clips(image)
         x = (image.permute(0,3,1,2) if self.channels_last else image).float()
         if self.rows is not None: x = torch.matmul(torch.matmul(self.rows, x), self.columns.T)
         return (x - self.image_mean)/self.image_std
+    def of_clips(self, clip): # (b,frames,h,w,c), from 0 to 255
+        "What a trained model of clips gets"
+        x = clip.permute(0,4,1,2,3).float()
+        return (x - self.image_mean[...,None])/self.image_std[...,None]
     def forward(self, image):
         out = self.task.answer(self.model(self.numbers(image)), self.form)
         return out[0] if len(out) == 1 else out
@@ -301,6 +309,25 @@ def channels(
     except Exception: pass                    # what is before the convolution does not take this image
     return convs[0].in_channels if convs else 3
 
+# %% ../../nbs/80a_export.prepare.ipynb #564138c4
+def frames_of(
+    learn # A `Learner`
+)->int: # None for images
+    "The frames of a validation clip"
+    crop = next((t for t in getattr(learn.dls.valid.after_item, 'fs', []) if isinstance(t, ClipCrop)), None)
+    if crop is None: return None
+    if crop.valid_clips == 1: return crop.frames
+    raise ValueError(f"each validation video gives {crop.valid_clips} clips, and a file takes one at a time, so that their "
+                     "answers differ: make the data with clips=1 (valid_clips=1 of ClipCrop)")
+
+def check_images(
+    learn, # A `Learner`
+    target:str # What is asked for, in words
+):
+    "Refuse clips where only images are converted"
+    if frames_of(learn): raise ValueError(f"clips are not converted to {target}, only models of images; "
+                                          "to_onnx writes a file of a model of clips")
+
 # %% ../../nbs/80a_export.prepare.ipynb #ae7a6f34
 def deployed(
     learn, # A trained `Learner`
@@ -311,7 +338,8 @@ def deployed(
     task = getattr(learn, 'task', None) or task_of(learn.dls)
     form = form or next(iter(task.forms))
     if form not in task.forms: raise ValueError(f"form must be one of {', '.join(task.forms)}, got {form!r}")
-    return Deployed(get_model(learn.model), *norm_of(learn), task, form, resize=_resize_of(learn, task), **kwargs)
+    own = dict(resize=_resize_of(learn, task), frames=frames_of(learn))
+    return Deployed(get_model(learn.model), *norm_of(learn), task, form, **own, **kwargs)
 
 def _resize_of(learn, task):
     "The matrices of what resizes a batch of validation images, None without it"
@@ -334,9 +362,10 @@ def facts(
     c = m.image_mean.numel()
     colours = {1:'grey', 3:'RGB'}.get(c, f'{c} channels')
     layout = 'batch, height, width, channels' if m.channels_last else 'batch, channels, height, width'
+    if m.frames: layout = 'batch, frames, height, width, channels'
     labels = codes_of(learn.dls)[0] if m.task.name == 'segmentation' else getattr(learn.dls, 'vocab', None) or []
     return dict(task=m.task.name, input=f'{colours}, 0 to 255, ({layout})', outputs=list(m.names),
-                labels=[str(o) for o in labels], sizes=[list(s) for s in sizes], prepare=asdict(prep) if prep else None)
+                labels=[str(o) for o in labels], sizes=[list(s) for s in sizes], prepare=asdict(prep) if prep else None, **({'frames':m.frames} if m.frames else {}))
 
 # %% ../../nbs/80a_export.prepare.ipynb #6f0b6634
 _nothing = torch.ops.aten.detach_.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default

@@ -36,7 +36,7 @@ def decoded_batches(
     own = dict(cls=TfmdDL) if sized is not None and any(t is sized.tfm for t in dl.after_batch.fs) else {}
     for x,*yb in dl.new(shuffle=False, drop_last=False, after_batch=noop, **own):
         if x.is_floating_point(): x = (x*255).round()
-        images = x.as_subclass(Tensor).cpu().permute(0,2,3,1).to(torch.uint8).numpy()
+        images = x.as_subclass(Tensor).cpu().movedim(1, -1).to(torch.uint8).numpy()
         yield np.ascontiguousarray(images), tuple(to_cpu(y) for y in yb)
 
 def sample_images(
@@ -143,7 +143,7 @@ def score(
     for images,yb in decoded_batches(dl):
         if size: images,yb = resized(images, size), tuple(_sized(y, size) for y in yb)
         raw = predict(images)
-        metric.accumulate(_Seen(pred=raw, yb=yb, xb=(torch.from_numpy(images).permute(0,3,1,2),)))
+        metric.accumulate(_Seen(pred=raw, yb=yb, xb=(torch.from_numpy(images).movedim(-1, 1),)))
     return float(metric.value)
 
 def file_score(
@@ -284,6 +284,11 @@ def _check_channels(given, taken):
             "or open the images in colour, ImageBlock(PILImage)") if given == 1 else ''
     raise ValueError(f"the images are {of.get(given, f'of {given} channels')}, and the model takes {taken} channels{grey}")
 
+def _check_clips(dl, sizes):
+    "Refuse what a file of clips has not"
+    if sizes: raise ValueError("a file of clips takes one size, that of the validation clips: leave sizes out")
+    if dl is None: raise ValueError("there are no validation clips to compare a file on: give a loader of some, images=dl")
+
 # %% ../../nbs/80b_export.proof.ipynb #11d4ee1c
 def make_job(
     learn, # A trained `Learner`
@@ -298,15 +303,16 @@ def make_job(
     "Prepare a conversion"
     path = check_target(path)
     m = deployed(learn, form, **kwargs)
-    if prep is None: prep = prep_of(learn)
+    if prep is None: prep = False if m.frames else prep_of(learn)
     base = m.takes or (prep.size if prep else valid_size(learn.dls.valid))
     dl,labelled = _own_images(learn, images)
+    if m.frames: _check_clips(dl, sizes)
     x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, check_int('n', n))
     _check_channels(x.shape[-1], m.image_mean.numel())
     sizes = list(dict.fromkeys([base, *map(as_size, [sizes] if isinstance(sizes, int) else sizes or [])]))
     if m.takes and len(sizes) > 1: raise ValueError("aug_transforms(size=) resizes a batch from one size, so the file takes "
                                                     f"{base[0]}x{base[1]} alone; leave sizes out, or size= of aug_transforms")
-    bad = [] if m.takes else not_taken(m.model, sizes)
+    bad = [] if m.takes or m.frames else not_taken(m.model, sizes)
     if bad and base not in bad:
         raise ValueError(f"this {type(m.model).__name__} does not take images of {bad[0][0]}x{bad[0][1]}; leave this size out")
     own = dict(dl=dl, before=model_score(dl, m)) if labelled else {}
