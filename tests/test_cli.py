@@ -10,7 +10,7 @@ from cvnets_nb.cli import cvnets_train
 from cvnets_nb.data import folder_dls
 
 quick = '--arch mobilenetv1_025 --size 32 --bs 64 --lr 1e-2'.split()
-def learns(path): return [*quick[:-3], '8', '--lr', '2e-2', '--workers', '0', '--data', str(path), '--epochs', '9']
+def learns(path): return [*quick[:-3], '8', '--lr', '2e-2', '--workers', '0', '--data', str(path), '--epochs', '9', '--sampler', 'msc_vbs', '--set']
 files = {'run.json', 'model.pkl', 'weights.safetensors', 'cost.csv', 'cost.png'}
 
 def in_new_process(*argv, cwd):

@@ -15,6 +15,9 @@ from cvnets_nb.recipes import get_recipe
 from cvnets_nb.tasks.segmentation.task import check_segmentation
 for _n in [n for n in globals() if n.startswith('test')]: del globals()[_n]           # fastai's star brings fastcore's tests
 
+_set_learner = set_learner
+def set_learner(*args, **kw): return _set_learner(*args, **{'set':True, **kw})       # with SET, which is one word
+
 quick = '--arch mobilenetv1_025 --size 32 --bs 16 --epochs 1 --workers 0'.split()
 
 def quiet(f, *a, **k):
@@ -247,7 +250,7 @@ def test_losses_of_fastai_and_torch_train_segmenters(loss):
 @pytest.mark.parametrize('size', [300, 100, 150, (36, 50)])
 @pytest.mark.parametrize('recipe', [None, 'mobilenetv2', 'small_data'])
 def test_everyday_sizes_train(photos, size, recipe):
-    learn = set_learner(folder_dls(photos, size=size, bs=8, num_workers=0), small_net(3), recipe=recipe)
+    learn = set_learner(folder_dls(photos, size=size, bs=8, num_workers=0), small_net(3), None if recipe else MScVBS, recipe=recipe)
     s = learn.dls.train.sampler
     assert s.base == (size if isinstance(size, tuple) else (size, size)) and len(s.pairs) > 1
     quiet(learn.fit, 1)
@@ -257,8 +260,8 @@ def test_everyday_sizes_of_masks():
     quiet(learn.fit_recipe, 1)
 
 def test_an_odd_size_is_refused_with_sizes_that_work(photos, tmp_path, capsys):
-    with pytest.raises(ValueError, match='size 99 is odd.*take 98 or 100.*SScFBS'): set_learner(folder_dls(photos, size=99, bs=8, num_workers=0), small_net(3))
-    with pytest.raises(SystemExit): cvnets_train(['--data', str(photos), '--size', '99', '--out', str(tmp_path/'run')])
+    with pytest.raises(ValueError, match='size 99 is odd.*take 98 or 100.*SScFBS'): set_learner(folder_dls(photos, size=99, bs=8, num_workers=0), small_net(3), MScVBS)
+    with pytest.raises(SystemExit): cvnets_train(['--data', str(photos), '--size', '99', '--sampler', 'msc_vbs', '--out', str(tmp_path/'run')])
     assert 'take 98 or 100' in capsys.readouterr().err and not (tmp_path/'run').exists()
 
 # --- 9: models of one size
@@ -270,22 +273,23 @@ class OneSizeNet(nn.Module):
     def forward(self, x): return self.head(self.conv(x).flatten(1))
 
 def test_a_model_of_one_size_gets_a_plan_of_one_size():
-    dls = digits(32, bs=64)
-    with pytest.warns(UserWarning, match=r'takes images of 32x32, and not of (20x20|44x44): one size, SScFBS\(32, 64\)'): learn = set_learner(dls, OneSizeNet())
-    assert learn.dls.train.sampler == SScFBS(32, 64)
+    dls, large = digits(32, bs=64), digits(96, bs=64, n=200)
+    with pytest.warns(UserWarning, match=r'takes images of 96x96, and not of 72x72: one size, SScFBS\(96, 64\)'): learn = set_learner(large, OneSizeNet(96))
+    assert learn.dls.train.sampler == SScFBS(96, 64)
     quiet(learn.fit, 1)
-    for kw in (dict(sampler=MScVBS(32, 64)), {}):
+    for kw in (dict(sampler=MScVBS(32, 64)), dict(sampler=MScVBS), {}):
         with pytest.raises(ValueError, match='one size, SScFBS'): set_learner(dls if kw else dls.with_plan(MScFBS(32, 64)), OneSizeNet(), **kw)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert set_learner(dls, OneSizeNet(), SScFBS(32, 64)).dls.train.bs == 64
-        assert set_learner(dls, small_net()).dls.train.sampler == MScVBS(32, 64)
+        assert set_learner(dls, small_net()).dls.train.sampler == set_learner(dls, OneSizeNet()).dls.train.sampler == SScFBS(32, 64)
+        assert set_learner(large, small_net()).dls.train.sampler == Progressive(96, 64)
 
 def test_timms_models_of_one_size():
     pytest.importorskip('timm')
     kw = dict(embed_dim=12, depth=1, num_heads=1, img_size=64)
-    with pytest.warns(UserWarning, match=r'takes images of 64x64.*SScFBS\(64, 64\), or dynamic_img_size=True'): learn = set_learner(digits(64, bs=64), 'timm/vit_tiny_patch16_224', **kw)
-    assert learn.dls.train.sampler == SScFBS(64, 64)
+    with pytest.raises(ValueError, match=r'takes images of 64x64.*SScFBS\(64, 64\), or dynamic_img_size=True'): set_learner(digits(64, bs=64), 'timm/vit_tiny_patch16_224', MScVBS, **kw)
+    assert set_learner(digits(64, bs=64), 'timm/vit_tiny_patch16_224', **kw).dls.train.sampler == SScFBS(64, 64)
     learn = set_learner(digits(64, bs=64), 'timm/vit_tiny_patch16_224', MScVBS(64, 64, divisor=16), dynamic_img_size=True, **kw)
     quiet(learn.fit, 1)
     assert len(learn.dls.train.sampler.pairs) > 1
@@ -545,7 +549,7 @@ def test_the_runs_of_the_command_are_no_class(tmp_path, monkeypatch, capsys):
 def test_messages_of_the_command_name_options(tmp_path, capsys):
     d = collection(tmp_path/'d', 'cat', 'dog', n=6)
     (d/'cat'/'3.jpg').write_bytes(b'no image')
-    for argv, says, not_ in (([], '--skip', 'skip=True'), (['--size', '99'], '--sampler ssc_fbs', 'SScFBS')):
+    for argv, says, not_ in (([], '--skip', 'skip=True'), (['--size', '99', '--sampler', 'msc_vbs', '--skip'], '--sampler ssc_fbs', 'SScFBS')):
         with pytest.raises(SystemExit): cvnets_train(['--data', str(d), '--arch', 'mobilenetv1_025', '--out', str(tmp_path/'run'), *argv])
         err = capsys.readouterr().err
         assert says in err and not_ not in err
@@ -745,7 +749,7 @@ def test_a_dynamic_transformer_gets_sizes_in_steps_of_its_patch():
         with warnings.catch_warnings():
             warnings.simplefilter('error')
             learn = set_learner(dls, arch, **kw)
-        assert learn.dls.train.sampler == MScVBS(size, 32, divisor=step) and len(learn.dls.train.sampler.pairs) > 2
+        assert all(v%step == 0 for p in learn.dls.train.sampler.pairs for v in p[:2]) and len(learn.dls.train.sampler.pairs) > 1
         quiet(learn.fit, 1)
         with pytest.raises(ValueError, match=rf'the sizes of MScVBS\({size}, 32, divisor={step}\)') as e: set_learner(dls, arch, MScVBS(size, 32), **kw)
         assert 'dynamic_img_size' not in str(e.value)

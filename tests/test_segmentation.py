@@ -126,7 +126,7 @@ def test_masks_follow_every_batch_exactly(kind, workers):
     assert tuple(x.shape[-2:]) == tuple(y.shape[-2:]) == (48, 64)
 
 # --- set_learner
-def small(dls, arch='mobilenetv2_025', **kw): return set_learner(dls, arch, **{**dict(width=16, output_stride=16), **kw})
+def small(dls, arch='mobilenetv2_025', **kw): return set_learner(dls, arch, **{**dict(width=16, output_stride=16, set=True), **kw})
 def fit(learn, n=1):
     with learn.no_bar(), learn.no_logging(): learn.fit(n, 5e-3)
     return learn
