@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 import numpy as np, pytest, torch
 from PIL import Image
+from functools import partial
 from fastai.vision.all import (CategoryBlock, DataBlock, MultiCategoryBlock, IndexSplitter, ItemGetter, L1LossFlat, RegressionBlock, RegressionSetup, Resize, TransformBlock, IntToFloatTensor, load_learner, mae, Callback)
 from cvnets_nb.all import *
 from cvnets_nb.bench import Arm, run_row
@@ -59,7 +60,7 @@ def model_kw(name): return {'segmentation':dict(width=16, output_stride=16), 'de
 def rule(name, **kw):
     "One by which images are easy at once: whatever is right; of boxes, scenes without any in which nothing is found"
     return SET(.99 if name == 'detection' else 0., 1, every=1, until=1, share=0., tol=1e9 if name == 'regression' else None, **kw)
-def made(name, **kw): return set_learner(data(name), arch_of(name), **{**dict(set=rule(name), sampler=None if name == 'video' else MScVBS), **model_kw(name), **kw})
+def made(name, **kw): return set_learner(data(name), arch_of(name), **{**dict(set=rule(name), sampler=partial(VideoVBS, frames=8) if name == 'video' else MScVBS), **model_kw(name), **kw})
 def quiet(f, *a, **k):
     learn = getattr(f, '__self__', None) or a[0]
     with learn.no_bar(), learn.no_logging(): return f(*a, **k)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import nn
 from fastai.data.transforms import Categorize
 from fastai.metrics import accuracy, top_k_accuracy
-from ...samplers import VideoVBS
+from ...samplers import VideoSSc
 from ...models import list_models
 from ...models.registry import check_name, prefix_of
 from ..core import *
@@ -96,7 +96,7 @@ class VideoClassification(Classification):
     def constructor(self): raise ValueError(
         "a constructor is made into a model of images; of clips take a name, such as 'torchvision/r3d_18', or a module")
     def metrics(self): return [accuracy, top_5] if self.n_out > 5 else [accuracy]
-    def sampler(self, size, bs, scratch=True, gpu=False): return VideoVBS(size, bs*self.clips, self.frames, clips=self.clips)
+    def sampler(self, size, bs, scratch=True, gpu=False): return VideoSSc(size, bs*self.clips, self.frames, clips=self.clips)
     def item_tfms(self, recipe, size): return []
     @classmethod
     def knows_folder(cls, path): return has_videos(path)
