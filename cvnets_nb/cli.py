@@ -498,8 +498,8 @@ def run_learner(
 
 def _fitted(recipe, a, n):
     "The recipe for `n` images and the options of a run"
-    recipe = recipe.scaled(epochs=a['epochs'], n=n, bs=a['bs'], size=min(as_size(_size(a))))
-    return recipe.replace(lr=a['lr']) if a['lr'] else recipe
+    own = {k:a[k] for k in ('lr','frames') if a[k] and k in recipe.values()}
+    return recipe.scaled(epochs=a['epochs'], n=n, bs=a['bs'], size=min(as_size(_size(a)))).replace(**own)
 
 def _instead(a, e):
     "The sampler that fits the model; refuses to make one size of several that were asked for"
