@@ -92,7 +92,7 @@ def test_recipes_for_videos_train(name):
     with learn.no_bar(), learn.no_logging(): learn.fit_recipe(2)
     assert np.isfinite(np.array(learn.recorder.values, dtype=float)).all()
     s, clips = learn.dls.train.sampler, get_recipe(name).videos.clips
-    assert (type(s), s.bs, s.frames, s.clips) == (VideoVBS, 4*clips, 2, clips) and learn.cost.totals['samples'] == 32
+    assert (type(s), s.bs, s.frames, s.clips) == (VideoSSc if clips == 1 else VideoVBS, 4*clips, 2, clips) and learn.cost.totals['samples'] == 32
 
 @pytest.mark.parametrize('name', sorted(seg))
 def test_recipes_for_masks_equal_the_published(name):

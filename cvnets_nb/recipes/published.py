@@ -85,5 +85,5 @@ register_recipe(DetRecipe('small_boxes', n=1600, epochs=30, bs=16, size=256, eva
                           **_small))
 
 # %% ../../nbs/61_recipes.published.ipynb #c6f29d7a
-register_recipe(VideoRecipe('small_videos', n=800, epochs=12, bs=16, size=32, eval_resize=32, lr=1e-2, lr_min=1e-7, lr_start=4e-4,
-                            warmup=150, smoothing=0., **_small))
+register_recipe(VideoRecipe('small_videos', n=800, epochs=12, bs=16, size=32, eval_resize=32, sampler='ssc_fbs', lr=3e-3,
+                            lr_min=3e-8, lr_start=1.2e-4, warmup=150, smoothing=0., **_small))
