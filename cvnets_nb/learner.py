@@ -167,7 +167,8 @@ def fitted(
                             f"batches of {bs}: recipe.scaled(bs={bs}) fits them")
         return r
     size = base_size(dls)
-    return r.scaled(n=len(dls.train_ds), bs=bs, size=size if isinstance(size, int) else min(size))
+    own = dict(frames=task.frames) if 'frames' in r.values() else {}
+    return r.scaled(n=len(dls.train_ds), bs=bs, size=size if isinstance(size, int) else min(size)).replace(**own)
 
 def recipe_data(
     dls:DataLoaders, # With a sized transform

@@ -8,6 +8,9 @@ from safetensors.torch import load_file
 from cvnets_nb.callback import CheckpointCallback
 from cvnets_nb.cli import cvnets_train
 from cvnets_nb.data import folder_dls
+from cvnets_nb.samplers import VideoVBS
+from cvnets_nb.tasks.video.data import write_moving
+from cvnets_nb.tasks.video.read import get_clip_files
 
 quick = '--arch mobilenetv1_025 --size 32 --bs 64 --lr 1e-2'.split()
 def learns(path): return [*quick[:-3], '8', '--lr', '2e-2', '--workers', '0', '--data', str(path), '--epochs', '9', '--sampler', 'msc_vbs', '--set']
@@ -100,8 +103,35 @@ def test_a_folder_of_images(digit_files, tmp_path):
     learn = load_learner(tmp_path/'run'/'model.pkl')
     assert learn.predict(get_image_files(digit_files)[0])[0] in run['data']['classes']
 
+def test_a_folder_of_videos(tmp_path, monkeypatch, capsys):
+    "Recognised, trained with clips averaged in validation, and the model predicts a file; what cannot be trained on is one line"
+    pytest.importorskip('av')
+    data = write_moving(tmp_path/'videos', 24)
+    argv = f'--data {data} --arch shift/mobilenetv1_025 --size 32 --bs 8 --frames 4 --clips 2 --no-flip --workers 0 --epochs 2'.split()
+    cvnets_train([*argv, '--out', str(tmp_path/'run')])
+    said = capsys.readouterr().out
+    assert 'videos of 4 classes to train on' in said and 'videos held out' in said
+    run = json.loads((tmp_path/'run'/'run.json').read_text(encoding='utf-8'))
+    assert run['data']['train'] + run['data']['valid'] == 24 and {o.name for o in (tmp_path/'run').iterdir()} == files
+    learn = load_learner(tmp_path/'run'/'model.pkl')
+    file = get_clip_files(data)[0]
+    assert learn.dls.train.sampler == VideoVBS(32, 8, 4) and learn.dls.test_dl([file]).one_batch()[0].shape == (1, 2, 3, 4, 32, 32)
+    assert learn.predict(file)[0] in run['data']['classes']
+    out = ('--out', tmp_path/'other')
+    assert "'shift/resnet18' moves features" in refused(capsys, '--data', data, '--arch', 'resnet18', *out)
+    assert '--cache keeps copies of images' in refused(capsys, '--data', data, '--cache', *out)
+    with monkeypatch.context() as m:
+        m.setitem(sys.modules, 'av', None)
+        assert "pip install '.[video]'" in refused(capsys, '--data', data, *out)
+    bad = get_clip_files(data)[3]
+    Image.new('RGB', (8,8)).save(bad.with_suffix('.png'))
+    assert 'images and videos are mixed' in refused(capsys, '--data', data, *out)
+    bad.with_suffix('.png').unlink()
+    bad.write_bytes(b'')
+    assert f'{bad} (it is empty)' in refused(capsys, '--data', data, *out)
+
 @pytest.mark.parametrize('argv,says', [
-    ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225', '--size 225'),
+    ('--frames 0', '--frames'), ('--frames 4', '--frames does not apply to classification'), ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225', '--size 225'),
     ('--bs 0', "--bs: '0' is not a whole"), ('--epochs 0', '--epochs'), ('--lr 0', '--lr'), ('--lr nan', '--lr'),
     ('--seed -1', '--seed'), ('--arch mobilenetv2_101', 'mobilenetv2_100'), ('--sampler vbs', 'msc_vbs'),
     ('--epoch 3', '--epochs'), ('photos', '--data photos'), ('--data nowhere', 'nowhere does not exist'),

@@ -38,7 +38,7 @@ common = dict(n=1281167, smoothing=.1, ema=5e-4, momentum=.9, beta2=.999, n_scal
               crop=(.08, 1.), flip=.5, nesterov=False, wd_1d=False, clip=None, rand_augment=None, auto_augment=False,
               erase=0, grow=0, mixup=0, cutmix=0, interpolation='bilinear', head_lr=1, output_stride=None)
 
-ours = ['small_data', 'few_images', 'small_masks', 'small_boxes']
+ours = ['small_data', 'few_images', 'small_masks', 'small_boxes', 'small_videos']
 others_warn = '.*lr_scheduler.*|.*is deprecated.*|.*pin_memory.*' # what torch and fastai warn of
 
 # Segmentation: images, epochs, images of an update (16 on each of 4 devices and 2 steps in the first), optimizer,
@@ -60,7 +60,7 @@ _set_learner = set_learner
 def set_learner(*args, **kw): return _set_learner(*args, **{'set':True, **kw})       # with SET, which is one word
 
 def test_every_recipe_is_in_the_table():
-    assert list_recipes() == sorted([*published, *seg, *det, *ours])
+    assert list_recipes() == sorted([*published, *seg, *det, 'kinetics_mobilevit_st', *ours])
     assert sorted(published) == sorted(others)
 
 # of detectors, by CVNets' configurations: size, images of an update, epochs, optimiser, weight decay, of 1-D too, rates, warm-up, EMA, resampling
@@ -82,6 +82,20 @@ def test_recipes_for_boxes_train(name):
     with learn.no_bar(), learn.no_logging(): learn.fit_recipe(2)
     assert np.isfinite(np.array(learn.recorder.values, dtype=float)).all() and learn.recorder.metric_names[3:5] == ['map50', 'map']
     assert any(isinstance(t, SSDCrop) for t in learn.dls.train.after_item) == (name != 'small_boxes')
+
+def test_the_recipe_for_videos_equals_the_published():
+    want = dict(epochs=200, bs=64*4*2, size=256, min_size=160, max_size=320, eval_resize=288, frames=8, clips=8, opt='adamw', wd=.01, wd_1d=False,
+                lr=1e-3, lr_min=1e-4, lr_start=1e-4, warmup=5700, clip=10, ema=5e-4, smoothing=.1, beta2=.999, sampler='msc_vbs', kinetics=68.38)
+    got = get_recipe('kinetics_mobilevit_st').values()
+    assert {k:(got[k], want[k]) for k in want if got[k] != want[k]} == {}
+
+@pytest.mark.parametrize('name', ['kinetics_mobilevit_st', 'small_videos'])
+def test_recipes_for_videos_train(name):
+    learn = set_learner(moving_digits(bs=4, frames=2, n=20), 'shift/mobilenetv1_025', recipe=name)
+    with learn.no_bar(), learn.no_logging(): learn.fit_recipe(2)
+    assert np.isfinite(np.array(learn.recorder.values, dtype=float)).all()
+    s, clips = learn.dls.train.sampler, get_recipe(name).videos.clips
+    assert (type(s), s.bs, s.frames, s.clips) == (VideoSSc if clips == 1 else VideoVBS, 4*clips, 2, clips) and learn.cost.totals['samples'] == 32
 
 @pytest.mark.parametrize('name', sorted(seg))
 def test_recipes_for_masks_equal_the_published(name):

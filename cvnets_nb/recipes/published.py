@@ -61,6 +61,11 @@ for r in [
     DetRecipe('coco_mobilevitv2', _boxes_v2, wd=.05, **_coco),
 ]: register_recipe(r)
 
+# %% ../../nbs/61_recipes.published.ipynb #f877f082
+register_recipe(VideoRecipe('kinetics_mobilevit_st', n=240_000, epochs=200, bs=512, size=256, min_size=160, max_size=320,
+                            frames=8, clips=8, opt='adamw', wd=.01, lr=1e-3, lr_min=1e-4, lr_start=1e-4, warmup=5700, clip=10.,
+                            eval_resize=288, kinetics=68.38))
+
 # %% ../../nbs/61_recipes.published.ipynb #717693b6
 _small = dict(opt='adamw', beta2=.99, wd=.01, ema=0.)
 _growing = dict(size=96, eval_resize=96, sampler='msc_vbs', min_size=64, max_size=96, n_scales=3, grow=.7)
@@ -78,3 +83,7 @@ register_recipe(SegRecipe('small_masks', n=400, epochs=40, bs=16, lr=5e-3, lr_mi
 register_recipe(DetRecipe('small_boxes', n=1600, epochs=30, bs=16, size=256, eval_resize=256, sampler='msc_fbs', min_size=160,
                           max_size=256, n_scales=4, grow=.7, lr=2e-3, lr_min=2e-8, lr_start=8e-5, warmup=750, box_crop=None,
                           **_small))
+
+# %% ../../nbs/61_recipes.published.ipynb #c6f29d7a
+register_recipe(VideoRecipe('small_videos', n=800, epochs=12, bs=16, size=32, eval_resize=32, sampler='ssc_fbs', lr=3e-3,
+                            lr_min=3e-8, lr_start=1.2e-4, warmup=150, smoothing=0., **_small))

@@ -14,7 +14,7 @@ from ..core import *
 
 # %% auto #0
 __all__ = ['recipe_parts', 'Recipe', 'part_class', 'check_recipe', 'MaskRecipe', 'SegRecipe', 'BoxRecipe', 'DetRecipe',
-           'proportional', 'read_recipe', 'register_recipe', 'list_recipes', 'get_recipe']
+           'ClipRecipe', 'VideoRecipe', 'proportional', 'read_recipe', 'register_recipe', 'list_recipes', 'get_recipe']
 
 # %% ../../nbs/60_recipes.record.ipynb #a61adb0d
 @dataclass(frozen=True)
@@ -58,18 +58,19 @@ class Recipe:
     output_stride:int=None # How many times the backbone's last map is smaller than the image; None is the model's own
     masks:MaskRecipe=None # What only a training on masks has
     boxes:BoxRecipe=None # What only a training on boxes has
+    videos:ClipRecipe=None # What only a training on videos has
     def __post_init__(self):
-        _as_plain(self, 'archs', 'crop', 'rand_augment')
-        check_recipe(self)
+        check_recipe(_as_plain(self, 'archs', 'crop', 'rand_augment'))
 
 # %% ../../nbs/60_recipes.record.ipynb #85ebf279
-recipe_parts = dict(segmentation='masks', detection='boxes') # The field that holds the part of each task
+recipe_parts = dict(segmentation='masks', detection='boxes', video='videos') # The field that holds the part of each task
 
 def _as_plain(r, *pairs):
     "Make Python's numbers of NumPy's, and tuples of lists, since YAML has no others"
     for k,v in vars(r).items():
         if hasattr(v, 'dtype') and v.shape == (): object.__setattr__(r, k, v.item())
         if k in pairs and isinstance(v, list): object.__setattr__(r, k, tuple(v))
+    return r
 
 def part_class(
     part:str # One of the fields in `recipe_parts`
@@ -265,6 +266,30 @@ def DetRecipe(
     "A recipe for boxes, with the defaults that the published ones share"
     shared = dict(n=118_287, epochs=200, size=320, eval_resize=320, sampler='ssc_fbs', smoothing=0., crop=None)
     return Recipe(**shared, boxes=BoxRecipe()).replace(name=name, archs=archs, **kwargs)
+
+# %% ../../nbs/60_recipes.record.ipynb #9d82a962
+@dataclass(frozen=True)
+class ClipRecipe:
+    "What only a recipe for videos has"
+    frames:int=8 # Of a clip at the base size
+    clips:int=1 # Of each video in a step
+    kinetics:float=None # Published accuracy on Kinetics-400, in %
+    changes_images = False
+    def check(self,
+        r:Recipe # The recipe that it is a part of
+    ):
+        "Refuse values that no training on videos can have"
+        for k,v in _not_with_masks.items():
+            if getattr(r, k) != v: _refuse(r, k, f"{v} in a recipe for videos, whose clips ClipCrop crops and nothing mixes")
+        for k in ('frames','clips'): check_int(k, getattr(self, k))
+
+def VideoRecipe(
+    name:str='mine', # Name in tables
+    archs:tuple=(), # Names of `list_models()` that it was published for
+    **kwargs # Other fields of `Recipe` and of `ClipRecipe`
+)->Recipe: # With multi-scale clips, the smaller the more frames
+    "A recipe for videos, with the data's own crops"
+    return Recipe(crop=None, videos=ClipRecipe()).replace(name=name, archs=archs, **kwargs)
 
 # %% ../../nbs/60_recipes.record.ipynb #47182544
 @patch

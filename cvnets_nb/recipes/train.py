@@ -153,11 +153,19 @@ def recipe_sampler(
     "The sampler of a recipe, for one of the processes that train"
     if size is None: size = r.size
     bs = max(1, r.bs//max(1, num_distrib()))
-    if r.sampler == 'ssc_fbs': return SScFBS(size, bs)
-    cls = MScFBS if r.sampler == 'msc_fbs' else MScVBS
     ends = {k:proportional(getattr(r, k), r.size, max(as_size(size))) for k in ('min_size','max_size')}
-    s = cls(size, bs, n_scales=r.n_scales, **ends)
+    s = _clip_sampler(r, size, bs, ends) if r.task == 'video' else _image_sampler(r, size, bs, ends)
     return Growing(s, r.epochs, r.grow) if r.grow and r.epochs > 1 else s      # nothing grows within one epoch
+
+def _image_sampler(r, size, bs, ends):
+    if r.sampler == 'ssc_fbs': return SScFBS(size, bs)
+    return (MScFBS if r.sampler == 'msc_fbs' else MScVBS)(size, bs, n_scales=r.n_scales, **ends)
+
+def _clip_sampler(r, size, bs, ends):
+    own = dict(bs=bs*r.videos.clips, frames=r.videos.frames, clips=r.videos.clips)
+    if r.sampler == 'ssc_fbs': return VideoSSc(size, **own)
+    return (VideoMSc if r.sampler == 'msc_fbs' else VideoVBS)(size, n_scales=r.n_scales, **ends, **own)
+
 
 # %% ../../nbs/62_recipes.train.ipynb #b6ea80f6
 def recipe_loss(

@@ -328,26 +328,34 @@ def write_moving(
             for t,f in enumerate(frames): Image.fromarray(f).save(folder/f'{t}.png')
     return path
 
+# %% ../../../nbs/48k_tasks.video.data.ipynb #bd9ab61d
 def find_clips(
     root # A folder of class folders
 )->tuple: # Paths of files and of folders of frames, sorted; and the class of each
     "The videos of a folder and their classes"
     root = Path(root)
-    found = []
+    found,alone = [],[]
     for d,_,names in os.walk(root):
         d = Path(d)
         kinds = {os.path.splitext(nm)[1].lower() for nm in names if not nm.startswith('.')}
         found += [d/nm for nm in names if os.path.splitext(nm)[1].lower() in video_extensions and not nm.startswith('.')]
         if not kinds & set(image_extensions): continue
-        if len(d.relative_to(root).parts) < 2: raise ValueError(
-            f"the images in {d} lie in no folder of their video; give each video a folder of its own, in that of its class")
-        found.append(d)
+        (found if len(d.relative_to(root).parts) > 1 else alone).append(d)
+    if alone: _refuse_images(alone[0], [f for f in found if f.suffix.lower() in video_extensions])
     loose = [f for f in found if f.parent == root]
     if loose: raise ValueError(f"{loose[0]} lies in no class folder ({len(loose)} such videos); "
                                "move it into one, since the folder's name is the class")
     if not found: raise ValueError(f"no videos in {root}; it should hold one folder of videos for each class")
     found = sorted(found)
     return found, [f.relative_to(root).parts[0] for f in found]
+
+def _refuse_images(d, videos):
+    "Refuse the images in a folder that should hold videos, or folders of frames"
+    if videos: raise ValueError(
+        f"images and videos are mixed: there are images in {d}, and {videos[0]} is a video; move the ones or the others "
+        "away, or train on the images alone, task='classification'")
+    raise ValueError(f"the images in {d} lie in no folder of their video; give each video a folder of its own, in that "
+                     "of its class")
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
 def _clip_splits(path, train, valid):

@@ -75,7 +75,7 @@ class VideoClassification(Classification):
     several:bool = False # Does a video give more than one clip, in training or in validation?
     name:ClassVar[str] = 'video'
     archs:ClassVar[tuple] = ('video',)
-    folder_options:ClassVar[tuple] = ('skip','train','valid')
+    folder_options:ClassVar[tuple] = ('skip','train','valid','frames','clips','seconds','flip')
 
     @classmethod
     def of(cls, dls):
