@@ -53,6 +53,8 @@ def planned(
     "`dls` with a plan-driven training loader"
     if train_size is not None: _check_train_size(dls, sampler, train_size)
     if sampler is False: return dls
+    if sampler is True or isinstance(sampler, str): raise ValueError(
+        f"sampler must be a sampler, e.g. MScVBS(224, 64), its class, None or False, got {sampler!r}")
     if sampler is None and has_plan(dls.train): return dls
     hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
     if callable(sampler): sampler = sampler(hw, dls.train.bs)

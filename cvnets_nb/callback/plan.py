@@ -53,13 +53,12 @@ class PlanCallback(Callback):
     run_valid = False   # just after `DistributedTrainer`, 11, which wraps the loaders
     def before_fit(self):
         self.learn.dls.loaders = [share_plan(dl) for dl in self.learn.dls.loaders]
-        dl = self.learn.dls.train
-        if has_plan(dl): dl.set_n_epoch(max(1, self.learn.n_epoch) if is_fit(self.learn) else 1)      # `lr_find` is no training
         self.learn.chosen_ids = None
         self._forget_step()
     def before_train(self):
         dl = share_plan(self.learn.dl)
-        self.learn.dl = dl.at(self.learn.epoch, self.learn.chosen_ids) if has_plan(dl) else dl
+        n_epoch = max(1, self.learn.n_epoch) if is_fit(self.learn) else 1            # `lr_find` is no training
+        self.learn.dl = dl.at(self.learn.epoch, self.learn.chosen_ids, n_epoch) if has_plan(dl) else dl
     def before_batch(self):
         step = (self.learn.epoch, self.learn.iter)
         if self.learn.plan_step == step: return     # another callback has put them, and may have chosen from them since
@@ -73,7 +72,9 @@ class PlanCallback(Callback):
         "The ids that were chosen were those of one epoch"
         self.learn.chosen_ids = None
     def before_validate(self):
-        self.learn.dl = share_plan(self.learn.dl)
+        dl = share_plan(self.learn.dl)
+        waits = has_plan(dl) and dl.sampler.waits
+        self.learn.dl = dl.at(0, n_epoch=1) if waits else dl             # training data at their own size
         self._forget_step()
     def after_fit(self):
         self.learn.chosen_ids = None

@@ -64,8 +64,8 @@ class PlanDDL(DistributedDL):
     def set_active(self, ids): self.dl.set_active(ids)
     def set_seed(self, seed=None): self.dl.set_seed(seed)
     def recheck(self, ids): return self.dl.recheck(ids)
-    def at(self, epoch, ids=None):
-        one = self.dl.at(epoch, ids)
+    def at(self, epoch, ids=None, n_epoch=None):
+        one = self.dl.at(epoch, ids, n_epoch)
         if one is self.dl: return self
         res = copy(self)
         res.dl = one

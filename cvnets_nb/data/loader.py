@@ -171,11 +171,12 @@ def plan(self:PlanDL):
 def plan_for(self:PlanDL,
     epoch:int=0, # Of the plan
     ids=None, # Those in the plan; None is all
-    rank:int=None # The process whose share it is; None is this one
+    rank:int=None, # The process whose share it is; None is this one
+    n_epoch:int=None # Epochs of the fit, for a sampler that waits for them; None is what the loader was told
 ): # A `Plan`
     "The plan of any epoch, ids and process"
     kw = dict(rank=self.rank if rank is None else rank, world=self.world, drop_last=self.drop_last)
-    if self.shuffle: return self.sampler.for_fit(self.n_epoch).plan(self.n, epoch=epoch, seed=self.seed, ids=ids, **kw)
+    if self.shuffle: return self.sampler.for_fit(n_epoch or self.n_epoch).plan(self.n, epoch=epoch, seed=self.seed, ids=ids, **kw)
     return self.sampler.single().plan(self.n, shuffle=False, ids=self.subset, **kw)
 
 @patch
@@ -397,9 +398,10 @@ def __iter__(self:PlanDL):
 def _check_told(self:PlanDL, pinned=False):
     "Refuse to guess the epoch, or how many there are"
     own = type(self.sampler).__name__
-    if self.sampler.waits and self.n_epoch is None: raise ValueError(
-        f"the sizes of {own} grow over a fit and nobody told this loader how many epochs it has: add one of our callbacks to "
-        f"the Learner (cbs=PlanCallback(), SET() or CostLedger()), call dl.set_n_epoch(n), or give {own}(..., epochs=n)")
+    if self.sampler.waits and self.n_epoch is None: return warn(
+        f"the sizes of {own} grow over a fit and nobody told this loader how many epochs it has, so this pass has one size: to "
+        f"train, add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), call "
+        f"dl.set_n_epoch(n), or give {own}(..., epochs=n)")
     if self.sampler.for_fit(self.n_epoch).needs_epoch and not (pinned or self.pinned): raise ValueError(
         f"{own} changes with the epoch and nobody told this loader which one it is: "
         "add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), "
@@ -509,30 +511,31 @@ class PlanPass(GetAttr):
     def __init__(self,
         dl:PlanDL, # The loader, which stays as it is
         epoch:int, # Of the plan
-        ids=None # Those in the plan; None is what the loader's own has
+        ids=None, # Those in the plan; None is what the loader's own has
+        n_epoch:int=None # Epochs of the fit, for a sampler that waits for them
     ):
         self.dl = dl
-        self.of = epoch,ids
+        self.of = epoch,ids,n_epoch
         ids = dl.active if ids is None else np.asarray(ids, dtype=np.int64)
-        self.plan = dl.plan_for(check_int('epoch', epoch, 0), ids) if dl.n else []
+        self.plan = dl.plan_for(check_int('epoch', epoch, 0), ids, n_epoch=n_epoch) if dl.n else []
     def __len__(self): return len(self.plan)
     def __iter__(self): return self.dl.batches_of(self.plan)
     @property
     def whole(self): return self.dl
-    def at(self, epoch, ids=None):
-        same = epoch == self.of[0] and ids is self.of[1]
-        return self if same else self.dl.at(epoch, ids)
+    def at(self, epoch, ids=None, n_epoch=None):
+        same = (epoch,n_epoch) == self.of[::2] and ids is self.of[1]
+        return self if same else self.dl.at(epoch, ids, n_epoch)
     def set_epoch(self, epoch=None):
         raise ValueError("one pass has one plan; call set_epoch on the loader, for its next one")
 
 @patch
 def at(self:PlanDL,
     epoch:int, # Of the plan
-    ids=None # Those in the plan; None is what the loader's own has
+    ids=None, # Those in the plan; None is what the loader's own has
+    n_epoch:int=None # Epochs of the fit, for a sampler that waits for them
 )->PlanPass: # To be read once or more, always by the same plan
     "A pass over this loader by the plan of `epoch`, over `ids` alone"
-    if self.shuffle: self._check_told(pinned=True)
-    return PlanPass(self, epoch, ids)
+    return PlanPass(self, epoch, ids, n_epoch)
 
 @patch(as_prop=True)
 def whole(self:PlanDL):

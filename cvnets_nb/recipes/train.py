@@ -106,9 +106,9 @@ class RecipeSched(ParamScheduler):
         "The share of the warm-up, refused where it is the whole fit"
         n = self.learn.n_epoch
         dl = self.dls.train
-        warm = warm_share(self.r.warmup, partial(_steps, dl), n)
+        warm = warm_share(self.r.warmup, partial(_steps, dl, n), n)
         if warm is not None or not n: return warm
-        total = sum(_steps(dl, e) for e in range(n))
+        total = sum(_steps(dl, n, e) for e in range(n))
         scaled = f"recipe.scaled(epochs={n}, n={len(self.dls.train_ds)}, bs={dl.bs})"
         raise ValueError(f"a warm-up of {self.r.warmup} updates does not fit a training of {total}; "
                          f"scale the recipe to the data first: {scaled}")
@@ -122,10 +122,10 @@ def _group_rates(learn, k):
 
 def _by_group(f, rates, pct): return [k*f(pct) for k in rates]
 
-def _steps(dl, epoch):
+def _steps(dl, n_epoch, epoch):
     "Steps of an epoch, of which a sampler that grows has more in late epochs"
     if not (has_plan(dl) and dl.sampler.needs_epoch): return len(dl)
-    return len(dl.sampler.plan(dl.n, epoch=epoch, world=dl.world, drop_last=dl.drop_last))
+    return len(dl.sampler.for_fit(n_epoch).plan(dl.n, epoch=epoch, world=dl.world, drop_last=dl.drop_last))
 
 # %% ../../nbs/62_recipes.train.ipynb #31545497
 class BatchLR(Callback):
