@@ -141,9 +141,7 @@ class SizePerEpoch(PerFit):
     )->list: # One `(h, w, bs)`
         "The size and batch size of `epoch`"
         return [self._pair(self.size_at(epoch))]
-    def turns_in(self, epoch:int): # Counted from 0
-        "The one pair of `epoch`"
-        return self.pairs_at(epoch)
+    turns_in = pairs_at
     table_heads = *PlanSampler.table_heads, 'from epoch'
     def table_rows(self)->list: # One a pair, of text
         "The table that shows a sampler, with the first epoch of each size"
