@@ -150,7 +150,7 @@ _about = ("Train a model of images, for classes, labels, values, masks or boxes,
 def _default_text(name):
     "The default of an option as the help prints it"
     a,b,own = (d.get(name) for d in (_digits, _folder, _videos))
-    if name in ('set','flip'): return f' (default: --{name})'
+    if name == 'flip': return ' (default: --flip)'
     if a is None and own is not None: return f' (default: {own:g})'
     if a is None or a is False or name == 'workers': return ''
     of_videos = '' if own in (None,b) else f', of videos {own}'

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from cvnets_nb.callback import CheckpointCallback
 from cvnets_nb.cli import cvnets_train
 from cvnets_nb.data import folder_dls
-from cvnets_nb.samplers import VideoVBS
+from cvnets_nb.samplers import VideoSSc
 from cvnets_nb.tasks.video.data import write_moving
 from cvnets_nb.tasks.video.read import get_clip_files
 
@@ -115,7 +115,7 @@ def test_a_folder_of_videos(tmp_path, monkeypatch, capsys):
     assert run['data']['train'] + run['data']['valid'] == 24 and {o.name for o in (tmp_path/'run').iterdir()} == files
     learn = load_learner(tmp_path/'run'/'model.pkl')
     file = get_clip_files(data)[0]
-    assert learn.dls.train.sampler == VideoVBS(32, 8, 4) and learn.dls.test_dl([file]).one_batch()[0].shape == (1, 2, 3, 4, 32, 32)
+    assert learn.dls.train.sampler == VideoSSc(32, 8, 4) and learn.dls.test_dl([file]).one_batch()[0].shape == (1, 2, 3, 4, 32, 32)
     assert learn.predict(file)[0] in run['data']['classes']
     out = ('--out', tmp_path/'other')
     assert "'shift/resnet18' moves features" in refused(capsys, '--data', data, '--arch', 'resnet18', *out)
@@ -131,7 +131,7 @@ def test_a_folder_of_videos(tmp_path, monkeypatch, capsys):
     assert f'{bad} (it is empty)' in refused(capsys, '--data', data, *out)
 
 @pytest.mark.parametrize('argv,says', [
-    ('--frames 0', '--frames'), ('--frames 4', '--frames does not apply to classification'), ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225', '--size 225'),
+    ('--frames 0', '--frames'), ('--frames 4', '--frames does not apply to classification'), ('--size 0', "--size: '0' is no size"), ('--size big', "--size: 'big'"), ('--size 225 --sampler msc_vbs', '--size 225'),
     ('--bs 0', "--bs: '0' is not a whole"), ('--epochs 0', '--epochs'), ('--lr 0', '--lr'), ('--lr nan', '--lr'),
     ('--seed -1', '--seed'), ('--arch mobilenetv2_101', 'mobilenetv2_100'), ('--sampler vbs', 'msc_vbs'),
     ('--epoch 3', '--epochs'), ('photos', '--data photos'), ('--data nowhere', 'nowhere does not exist'),
