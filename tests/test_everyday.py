@@ -200,7 +200,7 @@ def test_all_of_our_transforms_pickle(photos, tmp_path):
     import pickle
     recipes = [get_recipe(n) for n in list_recipes()]
     masks, boxes = scenes((32, 48), bs=4, n=8), box_scenes(32, bs=4, n=8)
-    data = dict(segmentation=(masks, nn.Conv2d(3, 11, 1)), detection=(boxes, 'mobilenetv1_025'), classification=(digits(32, bs=32), small_net()))
+    data = dict(segmentation=(masks, nn.Conv2d(3, 11, 1)), detection=(boxes, 'mobilenetv1_025'), classification=(digits(32, bs=32), small_net()), video=(moving_digits(n=20), 'shift/mobilenetv1_025'))
     for r in recipes:
         learn = set_learner(*data[r.task], recipe=r.name)
         for dl in learn.dls.loaders: pickle.loads(pickle.dumps(dl))

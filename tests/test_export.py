@@ -23,7 +23,7 @@ def made(dls, arch, **kw): return settled(set_learner(dls, arch, set=False, **kw
 def finder(head): return made(box_scenes(64, bs=4, n=12), 'mobilenetv1_025', head=head, **(dict(width=16) if head == 'fcos' else {}))
 
 # --- every family, at sizes that its stride does not divide
-@pytest.mark.parametrize('arch', ['mobilevit_xxs', 'mobilevitv2_050'])
+@pytest.mark.parametrize('arch', ['mobilevit_xxs'])
 def test_a_family_at_any_size(arch, dls, tmp_path):
     sizes = [32, 64, (80, 104), 50] if arch == 'mobilevit_xxs' else None
     got = made(dls, arch, sampler=False).to_onnx(tmp_path/'m.onnx', sizes=sizes, n=16)
