@@ -481,8 +481,9 @@ def run_learner(
 ):  # fastai's `Learner`
     "The `Learner` of a run, with a checkpoint after every epoch"
     fv = _quietly()
-    from cvnets_nb.learner import OneSize
+    from cvnets_nb.learner import OneSize, usual_sampler
     from cvnets_nb.recipes.train import recipe_sampler
+    from cvnets_nb.tasks import task_of
     a = {**settings({}), **a}
     size = _train_size(a)
     recipe = _recipe(a)
@@ -492,17 +493,11 @@ def run_learner(
     dls = run_data(a)
     if recipe: recipe = _fitted(recipe, a, len(dls.train_ds))
     if sampler is None and recipe: sampler = recipe_sampler(recipe, size)
-    if sampler is None: sampler = _usual_sampler(a, size, dls)
+    if sampler is None: sampler = usual_sampler(dls, task_of(dls), size, not a['pretrained']).for_fit(a['epochs'])
     try: return _learner(a, out, dls, sampler, recipe)
     except OneSize as e: sampler = _instead(a, e)
     fv.set_seed(a['seed'], reproducible=True)
     return _learner(a, out, dls, sampler, recipe)
-
-def _usual_sampler(a, size, dls):
-    "The sampler of a task, where nobody chose one"
-    from cvnets_nb.tasks import task_of
-    gpu = getattr(dls.device, 'type', None) == 'cuda'
-    return task_of(dls).sampler(size, a['bs'], scratch=not a['pretrained'], gpu=gpu).for_fit(a['epochs'])
 
 def _fitted(recipe, a, n):
     "The recipe for `n` images and the options of a run"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['same_rng', 'own_hooks', 'bare_copy', 'count_flops', 'peak_memory', 'single_scale_epoch', 'base_shape', 'n_updates',
-           'CostLedger']
+           'CostLedger', 'shape_seen']
 
 # %% ../../nbs/52_callback.cost.ipynb #cf816c2b
 import math, random, sys, time
@@ -19,6 +19,7 @@ from fastai.torch_core import apply, find_bs, get_model
 from fastai.callback.hook import Hook
 from fastai.callback.training import GradientAccumulation
 from ..core import check_int, warn
+from ..samplers.plan import size_seen
 from .plan import *
 
 # %% ../../nbs/52_callback.cost.ipynb #a1f32c8c
@@ -129,9 +130,7 @@ def base_shape(
     dl # The training loader, with a plan
 )->tuple: # `(h, w)`, of clips `(frames, h, w)`, of several of each video `(clips, frames, h, w)`
     "The shape of what single-scale training sees of each sample"
-    one = whole_dl(dl).sampler.single()
-    h,w,*rest = one.pairs[0]
-    return *((one.clips,) if one.clips > 1 else ()), *rest[:-1], h, w
+    return size_seen(whole_dl(dl).sampler.single().plan(1)[0])
 
 # %% ../../nbs/52_callback.cost.ipynb #97984e0e
 def n_updates(
@@ -215,8 +214,10 @@ def device(self:CostLedger):
     "Where the batches are"
     return torch.device(self.dls.device or 'cpu')
 
-def _shape(x):
-    "`(h, w)` of images, `(frames, h, w)` of clips, `(clips, frames, h, w)` of several clips of each video"
+def shape_seen(
+    x:Tensor # Inputs of a batch
+)->tuple: # `(h, w)` of images, `(frames, h, w)` of clips, `(clips, frames, h, w)` of several clips of each video
+    "What a batch is counted by, as `size_seen` of a step of a plan"
     if x.ndim == 6: return x.shape[1], *x.shape[3:]
     return tuple(x.shape[2:]) if x.ndim >= 4 else (1,1)
 
@@ -227,7 +228,7 @@ def see_batch(self:CostLedger):
     learn = self.learn
     run.wait += time.perf_counter() - run.t
     x = learn.xb[0]
-    run.seen[_shape(x)] += find_bs(learn.xb) if learn.n_real is None else learn.n_real
+    run.seen[shape_seen(x)] += find_bs(learn.xb) if learn.n_real is None else learn.n_real
     if 'xb' not in self._known:
         self._known['xb'] = apply(lambda t: t.as_subclass(Tensor).to('meta'), tuple(learn.xb))
 
@@ -340,7 +341,7 @@ def add_outside(self:CostLedger,
 ):
     "Add samples that were seen outside of the steps of an epoch, of one size"
     self._known.setdefault('xb', apply(lambda t: t.as_subclass(Tensor).to('meta'), tuple(xb)))
-    sizes = {_shape(xb[0]):n}
+    sizes = {shape_seen(xb[0]):n}
     self._tot['seconds'] += seconds
     self._tot['updates'] += updates
     self._add(self._tot, sizes, train=updates > 0)

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from fastai.layers import NoneReduce
 from fastai.torch_core import to_float
 from ..core import check_int, rng_for
+from .cost import shape_seen
 from .plan import *
 from .set import all_checks
 
@@ -214,7 +215,7 @@ def losses(self:SelectiveBackprop,
     yb = tuple(t[:n] for t in self.learn.yb)
     with self.evaluating() as model, self.predicting():
         losses = sample_losses(self.learn.loss_func, to_float(model(*xb)), *yb)
-    self.count_pass(n, *xb[0].shape[2:])
+    self.count_pass(n, *shape_seen(xb[0]))
     return losses
 
 # %% ../../nbs/57_callback.select.ipynb #242cc556

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['update_counts', 'easy_mask', 'choose_active', 'place_in_class', 'wrapped', 'smoothing_of', 'SETConfig', 'Checks',
-           'SETState', 'checks_from', 'check_threshold', 'ids_to_recheck', 'SET', 'size_seen', 'all_checks', 'spread']
+           'SETState', 'checks_from', 'check_threshold', 'ids_to_recheck', 'SET', 'all_checks', 'spread']
 
 # %% ../../nbs/51_callback.set.ipynb #f19e7aec
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np, torch
 from fastcore.basics import patch
 from ..core import check_int, rng_for, warn
-from ..samplers.plan import time_of
+from ..samplers.plan import size_seen
 from ..tasks import task_of
 from .plan import *
 
@@ -241,13 +241,6 @@ def add_check(self:SET,
     self._st.checks.add(ids[:n_real], ok[:n_real])
 
 # %% ../../nbs/51_callback.set.ipynb #e240eb13
-def size_seen(
-    item # A step of a plan
-)->tuple: # `(h, w)`, of clips `(frames, h, w)`, of several of each video `(clips, frames, h, w)`
-    "What the ledger counts a sample of a step by"
-    frames,clips = time_of(item) or ((),1)
-    return *((clips,) if clips > 1 else ()), *((frames,) if frames else ()), item.h, item.w
-
 @patch
 def recheck(self:SET,
     ids:np.ndarray # Samples to predict

@@ -395,14 +395,14 @@ def __iter__(self:PlanDL):
     if self.shuffle and not self.pinned: self.epoch += 1
 
 @patch
-def _check_told(self:PlanDL, pinned=False):
+def _check_told(self:PlanDL):
     "Refuse to guess the epoch, or how many there are"
     own = type(self.sampler).__name__
     if self.sampler.waits and self.n_epoch is None: return warn(
         f"the sizes of {own} grow over a fit and nobody told this loader how many epochs it has, so this pass has one size: to "
         f"train, add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), call "
         f"dl.set_n_epoch(n), or give {own}(..., epochs=n)")
-    if self.sampler.for_fit(self.n_epoch).needs_epoch and not (pinned or self.pinned): raise ValueError(
+    if self.sampler.for_fit(self.n_epoch).needs_epoch and not self.pinned: raise ValueError(
         f"{own} changes with the epoch and nobody told this loader which one it is: "
         "add one of our callbacks to the Learner (cbs=PlanCallback(), SET() or CostLedger()), "
         "or call dl.set_epoch(epoch)")

@@ -23,7 +23,7 @@ from ..data.sized import size_of, valid_size
 from ..tasks import codes_of, task_of
 from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
-from ..tasks.video.data import ClipCrop
+from ..tasks.video.task import clip_crop
 
 # %% auto #0
 __all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'second_resize', 'prep_of', 'plain_tensors', 'Largest',
@@ -314,7 +314,7 @@ def frames_of(
     learn # A `Learner`
 )->int: # None for images
     "The frames of a validation clip"
-    crop = next((t for t in getattr(learn.dls.valid.after_item, 'fs', []) if isinstance(t, ClipCrop)), None)
+    crop = clip_crop(learn.dls.valid)
     if crop is None: return None
     if crop.valid_clips == 1: return crop.frames
     raise ValueError(f"each validation video gives {crop.valid_clips} clips, and a file takes one at a time, so that their "

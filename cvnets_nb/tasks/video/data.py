@@ -26,8 +26,8 @@ from .read import *
 
 # %% auto #0
 __all__ = ['directions', 'digit_fps', 'TensorClip', 'clip_times', 'middle_window', 'part_window', 'ClipCrop', 'OpenClip',
-           'ClipBlock', 'moving_items', 'moving_digits', 'AverageClips', 'OnClips', 'check_clip_tfms', 'write_moving',
-           'find_clips', 'clip_split', 'clip_folder_dls']
+           'ClipBlock', 'moving_items', 'moving_digits', 'mean_score', 'AverageClips', 'OnClips', 'check_clip_tfms',
+           'write_moving', 'find_clips', 'clip_split', 'clip_folder_dls']
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #68bd3d84
 class TensorClip(TensorBase):
@@ -254,6 +254,14 @@ def _show_guesses(x:TensorClip, y, samples, outs, ctxs=None, max_n=6, **kwargs):
 show_batch.dispatch(_show_clips)
 show_results.dispatch(_show_guesses)
 
+# %% ../../../nbs/48k_tasks.video.data.ipynb #eca9e596
+def mean_score(
+    model:nn.Module, # Of clips
+    x:Tensor # (b,clips,c,t,h,w)
+)->Tensor: # (b,n_out)
+    "The mean score of the clips of each video"
+    return model(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)
+
 # %% ../../../nbs/48k_tasks.video.data.ipynb #cee0dfd3
 class AverageClips(nn.Module):
     "A network for clips that averages its scores where each video gives several"
@@ -263,9 +271,7 @@ class AverageClips(nn.Module):
         super().__init__()
         self.model = model
     def forward(self, x):
-        if x.ndim < 6: return self.model(x)
-        out = self.model(x.flatten(0, 1))
-        return out.view(*x.shape[:2], *out.shape[1:]).mean(1)
+        return self.model(x) if x.ndim < 6 else mean_score(self.model, x)
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #4f06e556
 class OnClips(Transform):

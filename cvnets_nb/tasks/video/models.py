@@ -6,6 +6,7 @@
 from __future__ import annotations
 import importlib
 from collections import OrderedDict
+from functools import partial
 from itertools import chain
 import torch, torchvision
 import torch.nn.functional as F
@@ -15,10 +16,11 @@ from torch.func import functional_call
 from ...core import *
 from ...models import create_model, list_models
 from ...models.registry import *
+from .data import mean_score
 from ...models.weights import adapt_input, download, pretrained_model, read_weights
 
 # %% auto #0
-__all__ = ['PYTORCHVIDEO', 'last_layer', 'first_layers', 'pool_all', 'evenly', 'two_paths', 'mean_score', 'ClipNet', 'clip_model',
+__all__ = ['PYTORCHVIDEO', 'last_layer', 'first_layers', 'pool_all', 'evenly', 'two_paths', 'ClipNet', 'clip_model',
            'pytorchvideo', 'ptv_net', 'ptv_hub', 'tv_names', 'tv_net', 'TemporalShift', 'add_shifts', 'FrameWise',
            'takes', 'shapes_taken', 'shape_table']
 
@@ -59,14 +61,6 @@ def two_paths(
     "A clip for the two paths of SlowFast"
     n = x.shape[2]
     return [x[:,:,evenly(n, -(-n//alpha))], x]
-
-# %% ../../../nbs/48l_tasks.video.models.ipynb #fa929562
-def mean_score(
-    model:nn.Module, # Of clips
-    x:Tensor # (b,clips,c,t,h,w)
-)->Tensor: # (b,n_out)
-    "The mean score of the clips of each video"
-    return model(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #172942ed
 class ClipNet(nn.Module):
@@ -110,6 +104,7 @@ class ClipNet(nn.Module):
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #40e2a474
 def clip_model(
+    name:str, # With its prefix
     make, # `make(n_out)` -> a `ClipNet`
     n_out:int, # Outputs; 0 for the pooled features
     in_chans:int, # Channels of the clips
@@ -117,8 +112,11 @@ def clip_model(
     url=None # `url()` -> where the published weights are, or None where there are none
 )->nn.Module:
     "A `ClipNet` with weights, then with the channels asked for"
-    if not pretrained: net = make(n_out or 1)
-    else: net = _with_weights(make, pretrained, n_out, url)
+    def named(n_out):
+        net = make(n_out)
+        net.default_cfg['architecture'] = name
+        return net
+    net = _with_weights(named, pretrained, n_out, url) if pretrained else named(n_out or 1)
     for first in net.first:
         net.default_cfg['first_conv'] = first
         adapt_input(net, in_chans)
@@ -202,11 +200,7 @@ def ptv_hub(
 # %% ../../../nbs/48l_tasks.video.models.ipynb #a32ee56d
 def _ptv_model(name, n_out, in_chans, pretrained=False, **kw):
     "`pytorchvideo/<name>`"
-    def make(n_out):
-        net = ptv_net(name, n_out, **kw)
-        net.default_cfg['architecture'] = f'pytorchvideo/{name}'
-        return net
-    return clip_model(make, n_out, in_chans, pretrained, lambda: ptv_hub(name).checkpoint_paths[name])
+    return clip_model(f'pytorchvideo/{name}', partial(ptv_net, name, **kw), n_out, in_chans, pretrained, lambda: ptv_hub(name).checkpoint_paths[name])
 
 register_prefix('pytorchvideo', _ptv_model, 'video', lambda: list(PYTORCHVIDEO))
 
@@ -229,11 +223,7 @@ def tv_net(
 
 def _tv_model(name, n_out, in_chans, pretrained=False, **kw):
     "`torchvision/<name>`"
-    def make(n_out):
-        net = tv_net(name, n_out, **kw)
-        net.default_cfg['architecture'] = f'torchvision/{name}'
-        return net
-    return clip_model(make, n_out, in_chans, pretrained, lambda: torchvision.models.get_model_weights(name).DEFAULT.url)
+    return clip_model(f'torchvision/{name}', partial(tv_net, name, **kw), n_out, in_chans, pretrained, lambda: torchvision.models.get_model_weights(name).DEFAULT.url)
 
 register_prefix('torchvision', _tv_model, 'video', tv_names)
 

@@ -24,10 +24,10 @@ __all__ = ['clip_crop', 'is_clips', 'check_clip_name', 'has_videos', 'top_5', 'V
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #d8e0e5ac
 def clip_crop(
-    dls # Any fastai `DataLoaders`
+    dl # Any loader
 )->ClipCrop: # None where there is none
     "The transform that reads clips"
-    return next((t for t in getattr(dls.train.after_item, 'fs', []) if isinstance(t, ClipCrop)), None)
+    return next((t for t in getattr(dl.after_item, 'fs', []) if isinstance(t, ClipCrop)), None)
 
 def is_clips(
     dls # Any fastai `DataLoaders`
@@ -35,7 +35,7 @@ def is_clips(
     "Are the inputs clips?"
     tls = getattr(dls.train_ds, 'tls', None)
     opened = tls is not None and any(isinstance(t, OpenClip) for t in tls[0].tfms.fs)
-    return opened or clip_crop(dls) is not None
+    return opened or clip_crop(dls.train) is not None
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #c8d7049b
 def check_clip_name(
@@ -80,7 +80,7 @@ class VideoClassification(Classification):
     @classmethod
     def of(cls, dls):
         if not is_clips(dls) or type(find_tfm(dls, Categorize)) is not Categorize: return None
-        crop = clip_crop(dls)
+        crop = clip_crop(dls.train)
         if crop is None: return cls(len(dls.vocab))
         return cls(len(dls.vocab), crop.frames, crop.clips, max(crop.clips, crop.valid_clips) > 1)
     def check(self, dls, verify=True):
