@@ -425,7 +425,7 @@ def _epochs(rank, world, n, epochs, sampler, cut):
             ids = own if chosen is None else chosen
             ok.add(t, torch.from_numpy((ids*7919 + e*104729) % 100 < 35 + e//5), chosen)
             groups.add(t, torch.from_numpy(ids % 5), chosen)
-        again = ids_to_recheck(n, None if active is None else active, 'train', e % 2 == 1)
+        again = ids_to_recheck(n, active, 'train', e % 2 == 1)
         passes = [(ok, groups)]
         if len(again):
             dl = SScFBS(16, 8).plan(n, shuffle=False, ids=again, rank=rank, world=world)
