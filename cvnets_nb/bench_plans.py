@@ -9,8 +9,6 @@ __all__ = ['seconds_of', 'peak_mb', 'some_ids', 'start_row', 'end_row', 'start_r
 import json, pickle, statistics, time, tracemalloc
 import numpy as np
 from fastcore.basics import store_attr
-from .bench import read_rows, same_machine, write_row
-from .bench_threads import run_python
 from .callback.cost import single_scale_epoch
 from .callback.exchange import answers_by_id
 from .callback.set import choose_mask, move_by, new_counts
@@ -123,6 +121,8 @@ def end_rows(
     return _rows(table, 'end_row', [(n, w) for n in ns for w in worlds])
 
 def _rows(table, f, keys):
+    from cvnets_nb.bench import read_rows, same_machine, write_row       # which take seconds to import
+    from cvnets_nb.bench_threads import run_python
     same_machine(table)
     for k in keys:
         code = f'import json; from cvnets_nb.bench_plans import *; print(json.dumps({f}(*{k!r})))'

@@ -136,6 +136,38 @@ def test_cvnets_own_rule():
     assert learn.set.counts.tolist() == run.tolist()
     assert [h['active'] for h in learn.set.history] == [len(o) for o in left] and len(left[-1]) < N
 
+# ---------------------------------------------------------------------------------------------- classes
+def test_labels_come_from_the_steps():
+    "A fit reads no label but with its sample, and knows all after its first epoch"
+    read = []
+    def label(i):
+        read.append(i)
+        return label_of(i)
+    learn = learner(script_for(3), SET(0.9, 1, every=9, keep=.5, until=1), dls=make_dls(label=label))
+    read.clear()
+    learn.fit(1)
+    assert set(read) == set(range(N+C)) and len(read) < N+C+5, 'a few more are read to see what kind of targets they are'
+    assert learn.set._st.labels.tolist() == [label_of(i) for i in range(N)]
+
+def test_a_sample_that_was_not_seen_stays():
+    class Short(Callback):
+        def after_batch(self):
+            if self.training and self.iter == 1: raise CancelTrainException
+    learn = learner(np.ones((1,N), bool), SET(0.9, 1, every=9, keep=.2, until=1), cbs=[Short()])
+    learn.fit(1)
+    labels = learn.set._st.labels
+    assert 0 < (labels < 0).sum() < N and set(np.flatnonzero(labels < 0)) < set(learn.set.active.tolist()) < set(range(N))
+
+def test_a_state_without_classes_learns_them():
+    learn = learner(script_for(4), SET(0.9, 1, every=1, until=1))
+    learn.fit(2)
+    old = {k:v for k,v in learn.set.state_dict().items() if k != 'labels'} | dict(active=torch.from_numpy(learn.set.active))    # as it was before
+    other = learner(script_for(4), SET(0.9, 1, every=1, until=1), start=2)
+    other.set.load_state_dict(old)
+    assert (other.set.active == learn.set.active).all() and len(learn.set.active) < N
+    other.fit(1)
+    assert other.set._st.labels.tolist() == [label_of(i) for i in range(N)]      # of the steps, and of those that were looked at again
+
 # ---------------------------------------------------------------------------------------------- over several fits
 def test_two_fits_go_on_counting():
     script = script_for(12)
