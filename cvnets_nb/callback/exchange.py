@@ -70,7 +70,7 @@ def bit_of(
     held = bits.ravel().take(rank*bits.shape[1] + (slot >> 3))
     return (held >> (7 - (slot & 7)).astype(np.uint8)) & 1 == 1
 
-# %% ../../nbs/50a_callback.exchange.ipynb #3ae3490e
+# %% ../../nbs/50a_callback.exchange.ipynb #9970d3f3
 def answers_by_id(
     share, # A process's `Share` of the ids; which process's is no matter
     sent:np.ndarray, # (world, …) the answers of all, by slot
@@ -84,6 +84,7 @@ def answers_by_id(
             ids,rank,slot = ids[has],rank[has],slot[has]
         if len(ids): yield ids, bit_of(sent, rank, slot) if packed else sent[rank,slot]
 
+# %% ../../nbs/50a_callback.exchange.ipynb #3ae3490e
 def _packed(values, world):
     "Answers in the form in which they travel"
     if values.dtype == bool: return np.packbits(values)

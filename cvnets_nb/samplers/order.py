@@ -116,6 +116,7 @@ class _SetView:
     listed = 2**22 # Up to so many ids are looked up in an array, of 16 MB at most
     __hash__ = None
     def __array__(self, dtype=None, copy=None): return self.run(0, len(self)).astype(dtype or np.int64)
+    def __getitem__(self, k): return np.asarray(self)[k]
     def __invert__(self): return IdSet(~self.bits[:-(-self.n//8)], self.n)
     @cached_property
     def table(self):
