@@ -8,7 +8,8 @@ from hypothesis import assume, given as _given, settings, strategies as st
 
 from cvnets_nb.samplers import *
 from cvnets_nb.samplers.curriculum import window
-from cvnets_nb.samplers.plan import make_plan, time_of, turns
+from cvnets_nb.samplers.order import IdSet, places
+from cvnets_nb.samplers.plan import Plan, make_plan, time_of, turns
 
 def given(*args): return lambda f: settings(deadline=None, max_examples=60)(_given(*args)(f))
 
@@ -346,7 +347,9 @@ def test_a_plan_is_a_sequence_of_items(s, n, epoch, data):
     assert list(p[sl]) == items[sl] and isinstance(p[sl], Plan) and p[:] == p
     assert p[sl].n_samples == sum(o.n_real for o in items[sl])
     h,w,ids,n_real = items[0]
-    assert all(np.shares_memory(o.ids, p.ids) for o in items)
+    assert np.array_equal(np.concatenate([o.ids for o in items]), p.ids) and p.share is not None
+    given = Plan(p.hws, p.starts, p.ids, p.n_real, p.frames, p.clips)         # over an array: items are views of it
+    assert given == p and all(np.shares_memory(o.ids, given.ids) for o in given)
     with pytest.raises(IndexError): p[len(p)]
 
 @given(samplers, counts, worlds, epochs)
@@ -383,7 +386,80 @@ def test_planning_imagenet_is_small():       # how quick it is, nbs/benchmarks/p
     for kw in dict(), dict(rank=3, world=8), dict(ids=np.arange(n)[::-1]):
         tracemalloc.start(); s.plan(n, **kw); peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
         assert peak <= 100e6, (kw, peak)
-    assert len(p) == 7691 and len(pickle.dumps(p)) < 12e6
+    assert len(p) == 7691 and len(pickle.dumps(p)) < 400e3                    # a worker gets the recipe, not the ids
+
+# ---- plans that are never held whole
+
+def mixed(ids):
+    "A number for each id that says nothing of its neighbours (the end of MurmurHash3)"
+    h = np.asarray(ids).astype(np.uint64)
+    for c in 0xff51afd7ed558ccd, 0xc4ceb9fe1a85ec53: h = (h ^ (h >> np.uint64(33)))*np.uint64(c)
+    return h ^ (h >> np.uint64(33))
+
+def fingerprint(parts):
+    "How many ids, the sum and the exclusive or of their hashes: the same for the same ids in any order"
+    n, total, xor = 0, 0, 0
+    for ids in parts:
+        h = mixed(ids)
+        n, total, xor = n + len(h), (total + int(h.sum(dtype=np.uint64))) % 2**64, xor ^ int(np.bitwise_xor.reduce(h))
+    return n, total, xor
+
+@pytest.mark.parametrize('n,world', [(100_003, 7), (400_000, 64), (1_000_003, 64), (300_007, 1024)])
+@pytest.mark.parametrize('some', [False, True])
+def test_every_id_exactly_once_over_all_ranks(n, world, some):
+    s = MScVBS(64, 8)
+    mask = np.random.default_rng(n).random(n) < .3 if some else np.ones(n, bool)
+    ids = IdSet.of_mask(mask) if some else None
+    def real(r):
+        p = s.plan(n, epoch=3, seed=5, ids=ids, rank=r, world=world)
+        own = np.ones(len(p.ids), bool)
+        for t in np.flatnonzero(p.n_real < np.diff(p.starts)): own[p.starts[t]+p.n_real[t]:p.starts[t+1]] = False
+        return p.ids[own]
+    assert fingerprint(real(r) for r in range(world)) == fingerprint([np.flatnonzero(mask)])
+
+def test_a_fingerprint_tells_a_missing_and_a_double_id():
+    a = fingerprint([np.arange(1000)])
+    assert a == fingerprint([np.arange(500, 1000)[::-1], np.arange(500)])
+    assert a != fingerprint([np.arange(999)]) and a != fingerprint([np.r_[0:500, 0:500]]) and a != fingerprint([np.r_[0:999, 998]])
+
+def test_a_rank_of_a_billion_ids():
+    n, world, ranks = 10**9, 1024, (0, 1, 511, 1023)
+    s, seen = MScVBS(224, 128), []
+    tracemalloc.start()
+    for r in ranks:
+        p = s.plan(n, epoch=7, seed=1, rank=r, world=world)
+        for t in 0, len(p)//2, len(p)-1: p[t]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6 and len(pickle.dumps(p)) < 400e3, (peak, len(pickle.dumps(p)))
+    for r in ranks:
+        p = s.plan(n, epoch=7, seed=1, rank=r, world=world)
+        seen += [o.ids[:o.n_real] for o in p]
+        assert len(p) == len(s.plan(n, rank=5, world=world)) and abs(p.n_samples - n/world) < 400
+    seen = np.sort(np.concatenate(seen))
+    assert seen[0] >= 0 and seen[-1] < n and (np.diff(seen) > 0).all(), 'no id twice, on one rank or on two'
+    assert len(seen) > len(ranks)*(n//world - 400) and abs(seen.mean()/n - .5) < .002 and s.plan(n, world=world).real.sum() == n
+
+def test_a_large_active_set_is_bits():
+    n = 9_000_000
+    odd = IdSet.of_mask(np.arange(n) % 2 == 1)
+    s = MScVBS(224, 128)
+    p = s.plan(n, ids=odd, rank=3, world=8)
+    assert odd.nbytes < 1.2*n/8 and p.share.order.ids is odd
+    assert p == s.plan(n, ids=np.arange(1, n, 2), rank=3, world=8)            # an array of many ascending ids is one, too
+    q = s.plan(n, ids=np.arange(1, n, 2)[::-1], rank=3, world=8, shuffle=False)
+    assert np.array_equal(p[5].ids % 2, np.ones(len(p[5].ids))) and q[0].ids[:3].tolist() == [n-7, n-23, n-39]
+
+@given(samplers, counts, worlds, epochs, st.booleans(), st.data())
+def test_places_lead_back_to_every_rank(s, n, world, epoch, drop_last, data):
+    some = data.draw(st.none() | st.lists(st.integers(0, n-1), min_size=1, unique=True))
+    try: ps = all_ranks(s, n, world, epoch=epoch, ids=some, drop_last=drop_last)
+    except ValueError: assert drop_last; return
+    found = [(int(i), int(r), int(o)) for part in places(ps[0].share, 7) for i,r,o in zip(*part)]
+    want = [(i, r, o) for r,p in enumerate(ps) for t,it in enumerate(p) for o,i in enumerate(it.ids[:it.n_real].tolist(), p.starts[t])]
+    assert sorted(found) == sorted(want)
+    if some is None: assert [i for i,*_ in found] == sorted(i for i,*_ in found)
+    assert sum(p.n_real for p in ps).tolist() == ps[0].real.tolist()
 
 # ---- what the reference gave
 

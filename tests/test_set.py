@@ -1,5 +1,5 @@
 "SET against a plain loop that follows its rules word by word, on a model whose answers are written down beforehand"
-import json, math, os, pickle, sys, warnings
+import json, math, os, pickle, sys, threading, warnings
 from functools import partial
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -7,11 +7,14 @@ from torch import nn
 from fastai.vision.all import (Callback, CancelTrainException, Categorize, CrossEntropyLossFlat, Datasets, GradientAccumulation, IntToFloatTensor,
     LabelSmoothingCrossEntropyFlat, Learner, MixUp, CutMix, PILImage, Resize, SGD, ToTensor, Transform, get_model, load_learner, noop)
 from cvnets_nb.callback import SET, CheckpointCallback, CostLedger, PlanCallback, load_checkpoint
-from cvnets_nb.callback.set import SETConfig, choose_active, easy_mask, update_counts
+from cvnets_nb.callback import exchange
+from cvnets_nb.callback.exchange import Answers
+from cvnets_nb.callback.set import SETConfig, choose_active, choose_mask, easy_mask, ids_to_recheck, move_by, new_counts, update_counts, with_labels
 from cvnets_nb.tasks.classification import is_sure
 from cvnets_nb.core import rng_for
 import cvnets_nb.data.loader   # with_plan
-from cvnets_nb.samplers import Growing, MScVBS, SScFBS
+from cvnets_nb.samplers import Growing, IdSet, MScVBS, SScFBS
+from cvnets_nb.samplers.order import Shuffle
 from ranks import run_ranks
 
 N,C = 60,3
@@ -132,6 +135,38 @@ def test_cvnets_own_rule():
         if (e+1) % 5 == 0: run = np.clip(run + np.where(script[e], 1, -1), 0, 5)
     assert learn.set.counts.tolist() == run.tolist()
     assert [h['active'] for h in learn.set.history] == [len(o) for o in left] and len(left[-1]) < N
+
+# ---------------------------------------------------------------------------------------------- classes
+def test_labels_come_from_the_steps():
+    "A fit reads no label but with its sample, and knows all after its first epoch"
+    read = []
+    def label(i):
+        read.append(i)
+        return label_of(i)
+    learn = learner(script_for(3), SET(0.9, 1, every=9, keep=.5, until=1), dls=make_dls(label=label))
+    read.clear()
+    learn.fit(1)
+    assert set(read) == set(range(N+C)) and len(read) < N+C+5, 'a few more are read to see what kind of targets they are'
+    assert learn.set._st.labels.tolist() == [label_of(i) for i in range(N)]
+
+def test_a_sample_that_was_not_seen_stays():
+    class Short(Callback):
+        def after_batch(self):
+            if self.training and self.iter == 1: raise CancelTrainException
+    learn = learner(np.ones((1,N), bool), SET(0.9, 1, every=9, keep=.2, until=1), cbs=[Short()])
+    learn.fit(1)
+    labels = learn.set._st.labels
+    assert 0 < (labels < 0).sum() < N and set(np.flatnonzero(labels < 0)) < set(learn.set.active.tolist()) < set(range(N))
+
+def test_a_state_without_classes_learns_them():
+    learn = learner(script_for(4), SET(0.9, 1, every=1, until=1))
+    learn.fit(2)
+    old = {k:v for k,v in learn.set.state_dict().items() if k != 'labels'} | dict(active=torch.from_numpy(learn.set.active))    # as it was before
+    other = learner(script_for(4), SET(0.9, 1, every=1, until=1), start=2)
+    other.set.load_state_dict(old)
+    assert (other.set.active == learn.set.active).all() and len(learn.set.active) < N
+    other.fit(1)
+    assert other.set._st.labels.tolist() == [label_of(i) for i in range(N)]      # of the steps, and of those that were looked at again
 
 # ---------------------------------------------------------------------------------------------- over several fits
 def test_two_fits_go_on_counting():
@@ -381,6 +416,77 @@ def test_two_processes_know_the_same(tmp_path):
     assert [h['active'] for h in a['history']] == [len(p) for p in o.trained]
     assert a['cost']['samples'] == sum(map(len, o.trained + o.rechecked)) and a['cost']['recheck_samples'] == sum(map(len, o.rechecked))
     for e in range(6): assert {i for r in (a,b) for k,ids in r['shown'] if k == e for i in ids} == set(o.trained[e])
+
+# ---------------------------------------------------------------------------------------------- many epochs on many processes
+class Ranks:
+    "Threads in place of processes: what each hands to `gather_bytes` reaches all, or the test ends"
+    def __init__(self, world): self.world,self.wall,self.box,self.rank = world,threading.Barrier(world, timeout=60),[None]*world,threading.local()
+    def gather(self, own, world):
+        assert world == self.world
+        self.box[self.rank.i] = own.copy()
+        self.wall.wait()                    # all have come; one that does not ends the test in a minute
+        res = list(self.box)
+        self.wall.wait()                    # all have read
+        assert len({(o.shape,o.dtype) for o in res}) == 1, 'equal lengths, as all_gather wants them'
+        return np.stack(res)
+    def run(self, f):
+        out = [None]*self.world
+        def one(i):
+            self.rank.i = i
+            try: out[i] = f(i)
+            except BaseException as e:
+                out[i] = e
+                self.wall.abort()
+        ts = [threading.Thread(target=one, args=(i,)) for i in range(self.world)]
+        for t in ts: t.start()
+        for t in ts: t.join()
+        for o in out:
+            if isinstance(o, BaseException): raise o
+        return out
+
+def _epochs(rank, world, n, epochs, sampler, cut):
+    "What SET does on one process: plan, answers of the steps, exchange, the next plan; and each epoch's shapes and real ids"
+    counts,labels,active,seen = new_counts(n, 2),np.full(n, -1, np.int8),None,[]
+    for e in range(epochs):
+        plan = sampler.plan(n, epoch=e, seed=3, ids=active, rank=rank, world=world)
+        ok,groups,stop = Answers(plan),Answers(plan),len(plan) - (rank % 2 if e in cut else 0)
+        for t,it in enumerate(plan):
+            if t == stop: break                                           # some processes leave this epoch a step early
+            own = it.ids[:it.n_real]
+            chosen = own[::2] if e in cut else None                       # and know of some samples only
+            ids = own if chosen is None else chosen
+            ok.add(t, torch.from_numpy((ids*7919 + e*104729) % 100 < 35 + e//5), chosen)
+            groups.add(t, torch.from_numpy(ids % 5), chosen)
+        again = ids_to_recheck(n, active, 'train', e % 2 == 1)
+        passes = [(ok, groups)]
+        if len(again):
+            dl = SScFBS(16, 8).plan(n, shuffle=False, ids=again, rank=rank, world=world)
+            found = Answers(dl)
+            for t,it in enumerate(dl): found.add(t, torch.from_numpy((it.ids[:it.n_real]*31 + e) % 10 > 0))
+            passes.append((found, None))
+        for found,groups in passes:
+            for ids,v in exchange.all_answers(found, world): move_by(counts, ids, v, 2)
+            if groups is not None:
+                for ids,v in exchange.all_answers(groups, world, np.int64): labels = with_labels(labels, ids, v)
+        seen.append(([(*o[:2], len(o.ids)) for o in plan], np.concatenate([o.ids[:o.n_real] for o in plan])))
+        active = IdSet.of_mask(choose_mask(counts, 2, labels, .1, 8*world, Shuffle(n, 3, e+1, 0x5E7)))
+        if len(active) == n: active = None
+    return counts,labels,seen
+
+@pytest.mark.parametrize('world', [2,3,4,8])
+def test_three_hundred_epochs_of_shrinking_plans(world, monkeypatch):
+    ranks,n = Ranks(world),701
+    monkeypatch.setattr(exchange, 'gather_bytes', ranks.gather)
+    out = ranks.run(lambda r: _epochs(r, world, n, 300, MScVBS(16, 4, min_size=8, max_size=24, divisor=8), cut={5,6,50}))
+    assert len({o[0].tobytes() for o in out}) == len({o[1].tobytes() for o in out}) == 1, 'all know the same'
+    sizes = []
+    for e in range(300):
+        shapes,ids = zip(*(o[2][e] for o in out))
+        assert all(s == shapes[0] for s in shapes) and len(shapes[0]) > 0, 'equal steps'
+        ids = np.sort(np.concatenate(ids))
+        assert (np.diff(ids) > 0).all(), 'no id twice'
+        sizes.append(len(ids))
+    assert sizes[0] == n and min(sizes) < n/2 and len(set(sizes)) > 10 and (out[0][1] == np.arange(n) % 5).all()
 
 if __name__ == '__main__':
     _rank(sys.argv[1])

@@ -93,7 +93,10 @@ def test_a_fit_with_a_plan_and_set(name, learners):
     assert learn.recorder.metric_names[3] == learn.task.score and np.isfinite([v for v in vals.values() if isinstance(v, float)]).all()
     assert isinstance(learn.dls.train.sampler, VideoVBS if name == 'video' else MScVBS) and learn.cost.totals['pixels'] < learn.cost.baseline['pixels']
     assert len(learn.set.history) == 2 and learn.set.counts.sum() > 0 and type(learn) is learn.task.learner_cls
-    assert len(learn.set.counts) == learn.dls.train.n == len(learn.task.strata(learn.dls.train))
+    groups = learn.set._st.labels               # of the steps that went by
+    assert len(learn.set.counts) == learn.dls.train.n == len(groups) and groups.min() == 0
+    xb,*yb = learn.dls.train.one_batch()
+    assert len(learn.task.strata(tuple(yb))) == len(xb)
 
 @pytest.mark.parametrize('name', names)
 def test_predictions_are_in_order(name, learners):

@@ -113,18 +113,18 @@ def peak_memory(
 def single_scale_epoch(
     dl, # The training loader
     size # `(h, w)`, of clips `(frames, h, w)`, for a loader without a plan
-)->dict: # steps, samples, pixels and `lens`: the batch sizes in order
+)->dict: # steps, samples, pixels and `lens`: the batch sizes of a process, in order
     "What one epoch of single-scale training on all samples counts"
     whole = whole_dl(dl)
     if not has_plan(dl):
         n = whole.n or 0
         bs = whole.bs or 1
-        lens = [min(bs, n-i) for i in range(0, n, bs)][:len(dl)]
-        return dict(steps=len(dl), samples=sum(lens), pixels=sum(lens)*math.prod(size), lens=lens)
-    sampler = whole.sampler.single()
-    plans = [sampler.plan(whole.n, rank=r, world=whole.world, drop_last=whole.drop_last) for r in range(whole.world)]
-    return dict(steps=len(plans[0]), samples=sum(p.n_samples for p in plans), pixels=sum(p.n_pixels for p in plans),
-                lens=np.diff(plans[0].starts).tolist())
+        lens = np.minimum(bs, n - np.arange(0, n, bs))[:len(dl)]
+        seen = int(lens.sum())
+        return dict(steps=len(dl), samples=seen, pixels=seen*math.prod(size), lens=lens)
+    plan = whole.sampler.single().plan(whole.n, world=whole.world, drop_last=whole.drop_last)
+    return dict(steps=len(plan), samples=int(plan.real.sum()), pixels=int((plan.each*plan.real).sum()),
+                lens=np.diff(plan.starts))
 
 def base_shape(
     dl # The training loader, with a plan
@@ -134,16 +134,22 @@ def base_shape(
 
 # %% ../../nbs/52_callback.cost.ipynb #97984e0e
 def n_updates(
-    lens:list, # Batch sizes in order
+    lens, # Batch sizes in order
     n_acc:int=0, # Samples per update; 0 is an update per batch
     count:int=0 # Samples seen since the last update
 )->tuple: # Updates, and samples seen since the last of them
     "Optimizer steps of an epoch under fastai's `GradientAccumulation`"
     if not n_acc: return len(lens),0
+    if not len(lens): return 0,count
     n = 0
-    for k in lens:
-        count += k
-        if count >= n_acc: n,count = n+1,0
+    lens = np.asarray(lens)
+    ends = np.append(np.flatnonzero(np.diff(lens)), len(lens)-1) + 1
+    for k,steps in zip(lens[ends-1].tolist(), np.diff(ends, prepend=0).tolist()):    # runs of equal batches
+        first = max(1, -((count-n_acc)//k))                                         # steps to the next update
+        if steps < first: count += k*steps
+        else:
+            more,left = divmod(steps-first, -(-n_acc//k))
+            n,count = n+1+more, k*left
     return n,count
 
 # %% ../../nbs/52_callback.cost.ipynb #d0049533

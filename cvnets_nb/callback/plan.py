@@ -66,7 +66,7 @@ class PlanCallback(Callback):
         self.learn.plan_step = step
         if not has_plan(self.learn.dl): return
         item = self.learn.dl.plan[self.learn.iter]
-        self.learn.sample_ids = item.ids
+        self.learn.sample_ids = self.learn.step_ids = item.ids
         self.learn.n_real = item.n_real
     def after_train(self):
         "The ids that were chosen were those of one epoch"
@@ -82,6 +82,7 @@ class PlanCallback(Callback):
     def _forget_step(self):
         self.learn.plan_step = None
         self.learn.sample_ids = None
+        self.learn.step_ids = None      # of all of the step's samples, where another callback chooses from them
         self.learn.n_real = None
 
 # %% ../../nbs/50_callback.plan.ipynb #3e024921

@@ -16,8 +16,8 @@ from fastai.layers import NoneReduce
 from fastai.torch_core import to_float
 from ..core import check_int, rng_for
 from .cost import shape_seen
+from .exchange import Answers, all_answers
 from .plan import *
-from .set import all_checks
 
 # %% ../../nbs/57_callback.select.ipynb #b78a0278
 def infobatch_choose(
@@ -56,8 +56,7 @@ class InfoBatchState:
     weights:np.ndarray=None # (n,) of this epoch; None while all count once
     epochs:int=0 # Training epochs watched, over all fits
     history:list=field(default_factory=list) # One dict per watched epoch
-    ids:list=field(default_factory=list) # Ids of the steps so far …
-    losses:list=field(default_factory=list) # … and their losses, still on the device
+    losses:Answers=field(default_factory=Answers) # Of the steps so far, still on the device
 
 # %% ../../nbs/57_callback.select.ipynb #fa160c36
 class InfoBatch(Selection):
@@ -92,7 +91,7 @@ class InfoBatch(Selection):
         rng = rng_for(self.dls.train.seed, st.epochs, 0x1B)
         ids,st.weights = infobatch_choose(st.scores, self.ratio, rng)
         return None if len(ids) == len(st.scores) else ids
-    def start_epoch(self): self._st.ids,self._st.losses = [],[]
+    def start_epoch(self): self._st.losses = Answers(self.learn.dl.plan)
 
 # %% ../../nbs/57_callback.select.ipynb #bfbcdea8
 @patch
@@ -105,8 +104,7 @@ def change_loss(self:InfoBatch,
     ids = self.learn.sample_ids
     n = self.learn.n_real
     losses = sample_losses(self.learn.loss_func, self.learn.pred, *self.learn.yb)
-    st.ids.append(ids[:n])
-    st.losses.append(losses.detach()[:n].float())
+    st.losses.add(self.learn.iter, losses.detach()[:n].float(), None if ids is self.learn.step_ids else ids[:n])
     if st.weights is None: return loss
     self.learn.sample_weights = torch.from_numpy(st.weights[ids]).to(losses.device)
     return (losses*self.learn.sample_weights).mean()
@@ -115,13 +113,15 @@ def change_loss(self:InfoBatch,
 def end_epoch(self:InfoBatch):
     "Remember the losses of an epoch"
     st = self._st
-    if not st.ids: return
-    losses = torch.cat(st.losses).cpu().numpy()
-    ids,losses = all_checks(np.concatenate(st.ids), losses, whole_dl(self.dls.train).world)
-    st.scores[ids] = losses
+    if not st.losses.steps: return
+    active = 0
+    for ids,losses in all_answers(st.losses, whole_dl(self.dls.train).world, np.float32):
+        st.scores[ids] = losses
+        active += len(ids)
+    st.losses = Answers()
     st.epochs += 1
     mean = st.scores[np.isfinite(st.scores)].mean()
-    st.history.append(dict(epoch=st.epochs-1, active=len(np.unique(ids)), mean_loss=float(mean)))
+    st.history.append(dict(epoch=st.epochs-1, active=active, mean_loss=float(mean)))
 
 # %% ../../nbs/57_callback.select.ipynb #2595ea77
 @patch

@@ -21,6 +21,7 @@ from fastai.data.core import DataLoaders, Datasets, Pipeline, TfmdDL, TfmdLists
 from fastai.torch_core import to_device
 from ..core import check_int, warn
 from ..samplers import SScFBS
+from ..samplers.order import as_ids
 from ..samplers.plan import time_of
 from .arrays import array_reader, targets_stay
 from .sized import find_sized, has_time, set_strength, set_time, size_pct
@@ -274,7 +275,7 @@ class _Maker:
     def __init__(self, dl):
         self.dl = copy(dl)
         self.dl.dataset = compact(dl.dataset)
-        self.dl.fake_l = self.dl._plan = self.dl.active = None
+        self.dl.fake_l = self.dl._plan = self.dl.active = self.dl.subset = None      # each step's ids come with it
     def begin(self, info):
         "What fastai does in a worker that begins"
         self.dl.num_workers,self.dl.offs = info.num_workers,info.id
@@ -501,7 +502,7 @@ def set_active(self:PlanDL,
     ids=None # Ids that stay in the coming plans; None is all
 ):
     "Limit the coming training plans to `ids`"
-    self.active = None if ids is None else np.asarray(ids, dtype=np.int64)
+    self.active = as_ids(ids)
     self._version += 1
 
 # %% ../../nbs/21_data.loader.ipynb #77bc168c
@@ -516,7 +517,7 @@ class PlanPass(GetAttr):
     ):
         self.dl = dl
         self.of = epoch,ids,n_epoch
-        ids = dl.active if ids is None else np.asarray(ids, dtype=np.int64)
+        ids = dl.active if ids is None else as_ids(ids)
         self.plan = dl.plan_for(check_int('epoch', epoch, 0), ids, n_epoch=n_epoch) if dl.n else []
     def __len__(self): return len(self.plan)
     def __iter__(self): return self.dl.batches_of(self.plan)
@@ -547,7 +548,7 @@ def recheck(self:PlanDL,
     ids # Ids to pass over
 )->PlanDL: # In order, at the base size, with this loader's own (training) transforms
     "A loader for one pass over `ids`, to evaluate samples that left the plan"
-    return self.new(shuffle=False, drop_last=False, subset=np.asarray(ids, dtype=np.int64))
+    return self.new(shuffle=False, drop_last=False, subset=as_ids(ids))
 
 # %% ../../nbs/21_data.loader.ipynb #23a9c89e
 def _own_tfms(loaders):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 import numpy as np
 from ..core import *
+from .order import *
 
 # %% ../../nbs/10_samplers.plan.ipynb #e29ae8ba
 class PlanItem(NamedTuple):
@@ -177,59 +178,117 @@ class _PlanView:
         "The strip by matplotlib"
         return plot_plan(self, ax, n)
 
-# %% ../../nbs/10_samplers.plan.ipynb #701f4f53
-class Plan(_PlanView, Sequence):
-    "One epoch's batches in order: a sequence of `PlanItem`s over flat arrays"
-    __hash__ = None
-    def __init__(self,
-        hws, # (T, 2) height and width of each step, pixels
-        starts, # (T+1,) step `t` holds `ids[starts[t]:starts[t+1]]`
-        ids, # Sample ids of all steps, flat, in step order
-        n_real=None, # (T,) how many ids of each step count; default all
-        frames=None, # (T,) how many frames the clips of each step have; None for images
-        clips:int=1 # How many clips each video gives
-    ):
-        self.hws    = np.ascontiguousarray(hws, dtype=np.int64)
-        self.starts = np.ascontiguousarray(starts, dtype=np.int64)
-        self.ids    = np.ascontiguousarray(ids, dtype=np.int64)
-        self.n_real = np.diff(self.starts) if n_real is None else np.ascontiguousarray(n_real, dtype=np.int64)
-        self.frames = None if frames is None else np.ascontiguousarray(frames, dtype=np.int64)
-        self.clips = clips
-        t = len(self.n_real)
-        if frames is not None and self.frames.shape != (t,): raise ValueError(
-            f"frames {self.frames.shape} do not fit {t} steps; give a number of frames for each step")
-        if self.hws.shape != (t,2) or self.starts.shape != (t+1,) or self.starts[-1] != len(self.ids):
-            raise ValueError(f"hws {self.hws.shape}, starts {self.starts.shape} to {self.starts[-1:]}, "
-                             f"ids {self.ids.shape} and n_real {self.n_real.shape} do not fit; "
-                             "for T steps give (T,2), (T+1,) ending in the number of ids, and (T,)")
-    def _ids(self, t): return self.ids[self.starts[t]:self.starts[t+1]]
-    def _item(self, t):
-        four = *self.hws[t].tolist(), self._ids(t), int(self.n_real[t])
-        return PlanItem(*four) if self.frames is None else ClipItem(*four, frames=int(self.frames[t]), clips=self.clips)
-    def __len__(self): return len(self.hws)
-    def __iter__(self): return (self._item(t) for t in range(len(self)))
-    def __getitem__(self, t): # A step's number, or a slice for a shorter plan
-        if isinstance(t, slice): return self._take(np.arange(len(self))[t])
-        if not -len(self) <= t < len(self): raise IndexError(f"step {t} of a plan of {_steps(len(self))}")
-        return self._item(int(t) % len(self))
-    def _take(self, ts):
-        ids = [self._ids(t) for t in ts]
-        starts = np.cumsum([0]+[len(o) for o in ids])
-        frames = None if self.frames is None else self.frames[ts]
-        return Plan(self.hws[ts], starts, np.concatenate([self.ids[:0], *ids]), self.n_real[ts], frames, self.clips)
+# %% ../../nbs/10_samplers.plan.ipynb #06ea98d6
+_block = 2**15         # ids that are worked out at a time where many are
+
+def _ints(a): return np.ascontiguousarray(a, dtype=np.int64)
+
+class _PlanIds:
+    "How the ids of a plan are read"
+    def _read(self, a, b):
+        "The ids of the steps from `a` to `b`"
+        if self.share is None: return self._array[self.starts[a]:self.starts[b]]
+        slots = np.arange(self.starts[a], self.starts[b])
+        if self.begins is not None:
+            slots += np.repeat(self.begins[a:b] - self.starts[a:b], np.diff(self.starts[a:b+1]))
+        return self.share.take(slots)
+    def _blocks(self):
+        "Runs of steps that have some 30,000 ids together"
+        edges = np.searchsorted(self.starts, np.arange(0, self.starts[-1], _block))
+        edges = np.unique([0, *edges, len(self)]).tolist()
+        return zip(edges[:-1], edges[1:])
+    def _each_step(self):
+        "Each step's number and ids"
+        for a,b in self._blocks():
+            ids = self._read(a, b)
+            at = (self.starts[a:b+1] - self.starts[a]).tolist()
+            for t,lo,hi in zip(range(a, b), at[:-1], at[1:]): yield t,ids[lo:hi]
+    @property
+    def ids(self)->np.ndarray: # int64
+        "The sample ids of all steps, flat, in step order: 8 bytes each"
+        if self.share is None: return self._array
+        res = np.empty(self.starts[-1], np.int64)
+        for a,b in self._blocks(): res[self.starts[a]:self.starts[b]] = self._read(a, b)
+        return res
+    @property
+    def real(self)->np.ndarray: # (T,)
+        "How many ids of each step count on all processes together"
+        if self.share is None: return self.n_real
+        k = np.diff(self.starts)
+        lo,_,real = self.share.short
+        begins = self.starts[:-1] if self.begins is None else self.begins
+        return np.where((begins == lo) & (k > 0), real, k*self.share.world) if self.share.lack else k*self.share.world
+
+# %% ../../nbs/10_samplers.plan.ipynb #beb1a0df
+class _PlanValue(_PlanIds):
+    "Plans that say the same are the same, and some steps of a plan are a plan"
     def __eq__(self, o):
-        return isinstance(o, Plan) and all(np.array_equal(a, b) for a,b in zip(self._parts, o._parts))
+        if not isinstance(o, _PlanValue): return False
+        def schedule(p): return p.hws, p.starts, p.n_real, p.frames, p.clips
+        if not all(np.array_equal(a, b) for a,b in zip(schedule(self), schedule(o))): return False
+        if self.share is not None and self.share == o.share and np.array_equal(self.begins, o.begins): return True
+        return all(np.array_equal(self._read(a, b), o._read(a, b)) for a,b in self._blocks())
+    def _take(self, ts):
+        begins = self.starts[:-1] if self.begins is None else self.begins
+        starts = np.append(0, np.diff(self.starts)[ts].cumsum())
+        frames = None if self.frames is None else self.frames[ts]
+        if self.share is not None: return Plan(self.hws[ts], starts, self.share, self.n_real[ts], frames, self.clips, begins[ts])
+        ids = np.concatenate([self._array[:0], *[self._read(t, t+1) for t in ts]])
+        return Plan(self.hws[ts], starts, ids, self.n_real[ts], frames, self.clips)
     _parts    = property(lambda self: (self.hws, self.starts, self.ids, self.n_real, self.frames, self.clips))
     n_samples = property(lambda self: int(self.n_real.sum()), doc="Samples of this process, repeats left out")
     n_pixels  = property(lambda self: int((self.each*self.n_real).sum()), doc="Pixels of those samples, in all frames")
 
+# %% ../../nbs/10_samplers.plan.ipynb #701f4f53
+class Plan(_PlanValue, _PlanView, Sequence):
+    "One epoch's batches in order: a sequence of `PlanItem`s"
+    __hash__ = None
+    def __init__(self,
+        hws, # (T, 2) height and width of each step, pixels
+        starts, # (T+1,) step `t` holds `ids[starts[t]:starts[t+1]]`
+        ids, # Sample ids of all steps, flat, in step order; or a `Share`, which works them out
+        n_real=None, # (T,) how many ids of each step count; default all
+        frames=None, # (T,) how many frames the clips of each step have; None for images
+        clips:int=1, # How many clips each video gives
+        begins=None # (T,) the first slot of each step in a `Share`; default `starts`
+    ):
+        self.hws    = _ints(hws)
+        self.starts = _ints(starts)
+        self.share  = ids if isinstance(ids, Share) else None
+        self.begins = None if begins is None else _ints(begins)
+        self._array = _ints(ids) if self.share is None else None
+        self.n_real = np.diff(self.starts) if n_real is None else _ints(n_real)
+        self.frames = None if frames is None else _ints(frames)
+        self.clips = clips
+        t = len(self.n_real)
+        if frames is not None and self.frames.shape != (t,): raise ValueError(
+            f"frames {self.frames.shape} do not fit {t} steps; give a number of frames for each step")
+        n = len(ids) if begins is None else self.starts[-1]
+        if self.hws.shape != (t,2) or self.starts.shape != (t+1,) or self.starts[-1] != n:
+            raise ValueError(f"hws {self.hws.shape}, starts {self.starts.shape} to {self.starts[-1:]}, "
+                             f"ids {(n,)} and n_real {self.n_real.shape} do not fit; "
+                             "for T steps give (T,2), (T+1,) ending in the number of ids, and (T,)")
+    def __len__(self): return len(self.hws)
+    def __iter__(self): return (self._item(*o) for o in self._each_step())
+    def __getitem__(self, t): # A step's number, or a slice for a shorter plan
+        if isinstance(t, slice): return self._take(np.arange(len(self))[t])
+        if not -len(self) <= t < len(self): raise IndexError(f"step {t} of a plan of {_steps(len(self))}")
+        t = int(t) % len(self)
+        return self._item(t, self._read(t, t+1))
+    def _item(self, t, ids):
+        four = *self.hws[t].tolist(), ids, int(self.n_real[t])
+        return PlanItem(*four) if self.frames is None else ClipItem(*four, frames=int(self.frames[t]), clips=self.clips)
+
 # %% ../../nbs/10_samplers.plan.ipynb #98f8aeb0
 def check_ids(
-    ids, # Active sample ids: 1-D whole numbers in `range(n)`, each once; None for all
+    ids, # Active sample ids: 1-D whole numbers in `range(n)`, each once, or an `IdSet`; None for all
     n:int # Number of samples in the data set
-)->np.ndarray: # int64, a copy
+)->np.ndarray: # int64, a copy; an `IdSet` as it is
     "`ids` as an int64 array; ids that are no positions, or come twice, are an error"
     if ids is None: return np.arange(n, dtype=np.int64)
+    if isinstance(ids, IdSet) and len(ids):
+        if ids.n == n: return ids
+        raise ValueError(f"ids is a set out of {ids.n} ids and there are {n}; make it out of as many, IdSet.of(ids, {n})")
     a = np.asarray(ids)
     if a.ndim != 1:
         raise ValueError(f"ids must be 1-D, got shape {a.shape}; flatten it, or give None for all {n} samples")
@@ -281,23 +340,18 @@ def turns(
 
 # %% ../../nbs/10_samplers.plan.ipynb #3988bc1e
 def deal(
-    ids, # Ids of the epoch, flat, in step order
-    real, # (T,) how many of them each step has
+    order:Order, # Of the ids of the epoch
+    real, # (T,) how many of them each step has, all but one of them `k*world`
     k, # (T,) how many each process gets per step; `real` ≤ `k*world`
     rank:int, # This process
     world:int # Number of processes
-)->tuple: # (its ids, flat; (T,) how many of each step are no repeats)
+)->tuple: # (its `Share`; (T,) how many of each step are no repeats)
     "The share of `rank`: each step is padded to `k*world` from its own start and dealt out in turn"
-    parts = []
-    at = 0
-    for t in np.flatnonzero(real < k*world):     # at most one; np.resize repeats from the start
-        start = int(real[:t].sum())
-        end = start + int(real[t])
-        parts += [ids[at:start], np.resize(ids[start:end], k[t]*world)]
-        at = end
-    parts = [o[rank::world] for o in (*parts, ids[at:int(real.sum())])]
-    own = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return own, np.clip(-((rank - real)//world), 0, k)
+    ends = k.cumsum()
+    lacks = np.flatnonzero(real < k*world)
+    short = [(int(ends[t]-k[t]), int(ends[t]), int(real[t])) for t in lacks]
+    if len(short) > 1: raise ValueError(f"{len(short)} steps lack ids, and a plan has one such step at most")
+    return Share(order, int(ends[-1]), rank, world, *short), np.clip(-((rank - real)//world), 0, k)
 
 # %% ../../nbs/10_samplers.plan.ipynb #46930787
 def _places(n, world, drop_last):
@@ -325,7 +379,7 @@ def make_plan(
     world = check_int('world', world)
     if rank >= world:
         raise ValueError(f"rank must be less than world, got rank {rank} of world {world}; ranks count from 0")
-    if ids is not None: ids = check_ids(ids, n)
+    if ids is not None: ids = as_set(check_ids(ids, n), n)
     n = n if ids is None else len(ids)
     m = _places(n, world, drop_last)
     which,k = turns([b for *_,b in pairs], m, drop_last)
@@ -334,13 +388,11 @@ def make_plan(
     real = k*world
     if not drop_last: real[-1] = n - world*(m - k[-1])                        # only the last turn can lack ids
     if shuffle:
-        order = rng_for(seed, epoch, 2).permutation(len(k))
-        perm  = rng_for(seed, epoch, 1).permutation(n)
-        which = which[order]
-        k     = k[order]
-        real  = real[order]
-        ids = perm if ids is None else ids[perm]
-    elif ids is None: ids = np.arange(n)
+        turn  = rng_for(seed, epoch, 2).permutation(len(k))
+        which = which[turn]
+        k     = k[turn]
+        real  = real[turn]
+    order = Order(n, Shuffle(n, seed, epoch, 1) if shuffle else None, ids)
     hws = np.array([p[:2] for p in pairs])
     frames = np.array([p[2] for p in pairs])[which] if len(pairs[0]) == 4 else None
-    return Plan(hws[which], np.append(0, k.cumsum()), *deal(ids, real, k, rank, world), frames, clips)
+    return Plan(hws[which], np.append(0, k.cumsum()), *deal(order, real, k, rank, world), frames, clips)

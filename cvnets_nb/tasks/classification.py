@@ -24,8 +24,8 @@ from ..data.folder import bench_data, folder_dls, folder_splits, has_table, read
 from .core import *
 
 # %% auto #0
-__all__ = ['is_sure', 'read_classes', 'as_item', 'ClassAnswers', 'LabelAnswers', 'Classification', 'ReadsTable', 'MultiLabel',
-           'ValueLearner', 'Regression']
+__all__ = ['is_sure', 'as_item', 'ClassAnswers', 'LabelAnswers', 'Classification', 'ReadsTable', 'MultiLabel', 'ValueLearner',
+           'Regression']
 
 # %% ../../nbs/41_tasks.classification.ipynb #a31cac13
 def is_sure(
@@ -37,14 +37,6 @@ def is_sure(
     prob = pred.detach().as_subclass(Tensor).float().softmax(-1)
     right = prob.argmax(-1) == targ.detach().as_subclass(Tensor)
     return right & (prob.amax(-1) >= threshold)
-
-def read_classes(
-    dl # The training loader
-)->np.ndarray: # (n,) int64
-    "The class of each training sample, without opening an image"
-    tls = getattr(dl.dataset, 'tls', None)
-    ys = dl.dataset.targets if tls is None else tls[-1]
-    return np.fromiter((int(ys[i]) for i in range(dl.n)), np.int64, dl.n)
 
 def as_item(
     v # A number of any kind, or a tensor that holds one
@@ -96,7 +88,7 @@ class Classification(ClassAnswers, Task):
             raise ValueError(f"SET needs class scores for each image, got {say_tensor(pred)} "
                              f"and a target of shape {tuple(targ.shape)}; train without it, set=False")
         return is_sure(pred, targ, rule.threshold)
-    def strata(self, dl): return read_classes(dl)
+    def strata(self, yb): return yb[0].as_subclass(Tensor)
     def top(self, smoothing): return 1 - smoothing + smoothing/self.n_out
     @classmethod
     def knows_folder(cls, path): return True          # tried last; reading the folder tells what is wrong with it

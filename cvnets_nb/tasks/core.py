@@ -6,7 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
-import numpy as np
+import torch
 from torch import Tensor, nn
 from fastcore.basics import patch
 from fastai.data.core import DataLoaders
@@ -108,10 +108,10 @@ class KnowsEasy:
         "Which samples are predicted right and with confidence"
         raise ValueError(f"SET does not know which samples are easy in {self.name}; train without it, set=False")
     def strata(self,
-        dl # The training loader
-    )->np.ndarray: # (n,) int64
+        yb:tuple # All targets of a batch
+    )->Tensor: # (n,) whole numbers from 0
         "The group of each sample; `SET` keeps a share of each group in the plan. Here all samples are one group"
-        return np.zeros(dl.n, np.int64)
+        return torch.zeros(len(yb[0]), dtype=torch.int64)
     def top(self,
         smoothing:float # Label smoothing of the loss
     )->float:
