@@ -12,6 +12,7 @@ import numpy as np
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fastai.callback.core import Callback, CancelEpochException
+from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner, SkipToEpoch
 from fastai.torch_core import get_model, rank_distrib, to_device
 from torch.nn.parameter import is_lazy
@@ -133,6 +134,8 @@ class Resume(Callback):
     def before_epoch(self):
         if self.sd is None or not is_fit(self.learn) or not fit_runs(self.learn): return
         if self.learn.epoch < self.sd['epoch']:
+            for cb in self.learn.cbs:
+                if isinstance(cb, ProgressCallback): cb('before_epoch')        # a bar counts from the first
             self.held,self.learn.cbs = self.learn.cbs,L(self)
             raise CancelEpochException
         self.put_back()
@@ -149,7 +152,7 @@ class Resume(Callback):
     def leave(self):
         "Take this callback out of the Learner"
         learn = self.learn
-        if self.own is not None: learn.remove_cb(self.own)
+        if self.own in learn.cbs: learn.cbs.remove(self.own)       # its own `after_fit` is still to come
         learn.remove_cb(self)
 
 def load_states(
