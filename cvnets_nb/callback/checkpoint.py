@@ -123,7 +123,10 @@ def unlisten(self:CheckpointCallback):
     return was
 
 @patch
-def hear(self:CheckpointCallback, signum, frame):
+def hear(self:CheckpointCallback,
+    signum:int, # Of the signal
+    frame # Of the Python stack, where it came
+):
     "The handler of the signal"
     learn = self.learn
     if os.getpid() == self._pid and learn is not None and fit_runs(learn, frame): self._heard = True
@@ -131,6 +134,7 @@ def hear(self:CheckpointCallback, signum, frame):
         signal.signal(signum, self._was or signal.SIG_DFL)
         os.kill(os.getpid(), signum)
 
+# %% ../../nbs/53_callback.checkpoint.ipynb #14342d68
 @patch
 def leave(self:CheckpointCallback):
     "Leave by the handler that was there, or with a message and status 143"

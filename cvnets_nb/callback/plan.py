@@ -54,6 +54,7 @@ def goes_on(
     "Does this epoch go on in its middle, where a checkpoint left it? Then its samples are chosen already"
     return getattr(learn, 'first_step', 0) > 0
 
+# %% ../../nbs/50_callback.plan.ipynb #89d7965d
 class PlanCallback(Callback):
     "Read the loader by the plan of `learn.epoch` and put each step's ids in `learn.sample_ids`"
     order = 12

@@ -52,6 +52,7 @@ def unlike_opt(
         f"it has other parameter groups, of {counts(saved)} parameters, and this Learner's are of {counts(now)}")
     return ''
 
+# %% ../../nbs/52c_callback.resume.ipynb #a462dee9
 def check_same(
     learn:Learner, # To be put back; it gets its optimizer here if it has none
     sd:dict, # From `training_state`
@@ -149,11 +150,14 @@ class Resume(Callback):
     def after_train(self): self.shift = 0
     def after_fit(self):
         if is_fit(self.learn) and fit_runs(self.learn): self.leave()
-    def leave(self):
-        "Take this callback out of the Learner"
-        learn = self.learn
-        if self.own in learn.cbs: learn.cbs.remove(self.own)       # its own `after_fit` is still to come
-        learn.remove_cb(self)
+
+# %% ../../nbs/52c_callback.resume.ipynb #e5d3ad87
+@patch
+def leave(self:Resume):
+    "Take this callback out of the Learner"
+    learn = self.learn
+    if self.own in learn.cbs: learn.cbs.remove(self.own)       # its own `after_fit` is still to come
+    learn.remove_cb(self)
 
 def load_states(
     learn:Learner, # With callbacks
@@ -183,7 +187,9 @@ def put_back(self:Resume):
     self.end_last_epoch(sd)
 
 @patch
-def end_last_epoch(self:Resume, sd):
+def end_last_epoch(self:Resume,
+    sd:dict # The part of a `training_state` that is for the fit
+):
     "Have trackers that come after `CheckpointCallback` look at the last epoch's values"
     epoch = self.learn.epoch
     self.learn.epoch = sd['epoch']-1
@@ -211,7 +217,9 @@ def before_train(self:Resume):
     learn.dl = dl
 
 @patch
-def check_plan(self:Resume, dl):
+def check_plan(self:Resume,
+    dl # The pass over the training loader that begins
+):
     "Refuse to go on in the middle of another plan"
     sd = self.sd
     whole = whole_dl(dl)

@@ -39,6 +39,7 @@ def seal(
         f.seek(n)
         f.write(struct.pack('<H', _size) + _head + digest)
 
+# %% ../../nbs/52b_callback.sealed.ipynb #eaefcb4c
 def is_sealed(
     file # Path
 )->bool:
@@ -128,6 +129,7 @@ def what_is_wrong(
     except Exception: return foreign
     return 'has no checksum: an older version wrote it, which this one does not read' if isinstance(sd, dict) and key in sd else foreign
 
+# %% ../../nbs/52b_callback.sealed.ipynb #88100226
 def read_sealed(
     file, # Path
     others:list, # Names of files in its folder that may be read in its place, the best first

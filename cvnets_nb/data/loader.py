@@ -543,6 +543,7 @@ class PlanPass(GetAttr):
     def set_epoch(self, epoch=None):
         raise ValueError("one pass has one plan; call set_epoch on the loader, for its next one")
 
+# %% ../../nbs/21_data.loader.ipynb #c4900ef3
 @patch
 def at(self:PlanDL,
     epoch:int, # Of the plan
