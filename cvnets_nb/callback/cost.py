@@ -515,3 +515,28 @@ def load_state_dict(self:CostLedger,
     self._acc = sd.get('acc', 0)
     self._peak = sd['peak']
     self._memory = sd['memory']
+
+# %% ../../nbs/52_callback.cost.ipynb #de9a03cb
+@patch
+def epoch_state(self:CostLedger):
+    "What the running epoch has counted"
+    run = self._run
+    if run is None: return None
+    now = time.perf_counter()
+    def listed(counter): return [[list(size),n] for size,n in counter.items()]
+    return dict(updates=run.updates, wait=run.wait, seconds=now-run.t0, seen=listed(run.seen), passes=listed(run.passes), work=run.work)
+
+@patch
+def load_epoch_state(self:CostLedger,
+    sd:dict # From `epoch_state`
+):
+    "Go on in the middle of an epoch"
+    run = self._run
+    if run is None or sd is None: return
+    run.updates = sd['updates']
+    run.wait = sd['wait']
+    run.work = [dict(o) for o in sd['work']]
+    run.seen = Counter({tuple(size):n for size,n in sd['seen']})
+    run.passes = Counter({tuple(size):n for size,n in sd['passes']})
+    run.t = time.perf_counter()
+    run.t0 = run.t - sd['seconds']

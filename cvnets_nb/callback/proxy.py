@@ -267,7 +267,7 @@ def before_epoch(self:Proxy): "The choice is made in `before_train`: this epoch 
 
 @patch
 def before_train(self:Proxy):
-    if self.on: self.learn.chosen_ids = self.choose()
+    if self.on and not goes_on(self.learn): self.learn.chosen_ids = self.choose()
     Selection.before_train(self)
 
 @patch(as_prop=True)
@@ -294,12 +294,19 @@ def load_state_dict(self:Proxy,
     sd:dict # From `state_dict`
 ):
     "Go on from a `state_dict` of a `Proxy` with the same network"
-    arch = name_of(self.arch)
-    if sd['arch'] != arch: raise ValueError(
-        f"this state is of the network {sd['arch']} and this Proxy has {arch}; make it with the network of the state")
+    self.check_state(sd)
     sd = deepcopy(sd)
     saved = {k:sd[k] for k in ('net','opt','scaler')} if 'net' in sd else None
     self._st = ProxyState(saved=saved, history=sd['history'])
+
+@patch
+def check_state(self:Proxy,
+    sd:dict # From `state_dict`
+):
+    "Refuse the state of another network"
+    arch = name_of(self.arch)
+    if sd['arch'] != arch: raise ValueError(
+        f"this state is of the network {sd['arch']} and this Proxy has {arch}; make it with the network of the state")
 
 # %% ../../nbs/57a_callback.proxy.ipynb #37391e0c
 @patch

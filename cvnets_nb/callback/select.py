@@ -357,3 +357,62 @@ def load_state_dict(self:RandomSubset,
     st.epochs = sd['epochs']
     st.history = [dict(h) for h in sd['history']]
     st.seen = None if sd['seen'] is None else sd['seen'].numpy().copy()
+
+# %% ../../nbs/57_callback.select.ipynb #5b305584
+@patch
+def epoch_state(self:InfoBatch):
+    "Weights of the running epoch, and its losses so far"
+    st = self._st
+    weights = None if st.weights is None else torch.from_numpy(st.weights.copy())
+    ids = torch.from_numpy(np.concatenate(st.ids)) if st.ids else None
+    return dict(weights=weights, ids=ids, losses=torch.cat(st.losses) if st.ids else None)
+
+@patch
+def load_epoch_state(self:InfoBatch,
+    sd:dict # From `epoch_state`
+):
+    "Go on in the middle of an epoch"
+    st = self._st
+    st.weights = None if sd['weights'] is None else sd['weights'].numpy().copy()
+    if sd['ids'] is None: return
+    device = next(self.learn.model.parameters()).device
+    st.ids,st.losses = [sd['ids'].numpy().copy()],[sd['losses'].to(device)]
+
+# %% ../../nbs/57_callback.select.ipynb #3955140f
+@patch
+def state_dict(self:SelectiveBackprop):
+    "The history"
+    return dict(history=[dict(h) for h in self.history])
+
+@patch
+def load_state_dict(self:SelectiveBackprop,
+    sd:dict # From `state_dict`
+):
+    "Go on from a `state_dict`"
+    self.history = [dict(h) for h in sd['history']]
+
+@patch
+def epoch_state(self:SelectiveBackprop):
+    "What the running epoch has seen and kept"
+    return dict(seen=self._seen, kept=self._kept)
+
+@patch
+def load_epoch_state(self:SelectiveBackprop,
+    sd:dict # From `epoch_state`
+):
+    "Go on in the middle of an epoch"
+    self._seen,self._kept = sd['seen'],sd['kept']
+
+# %% ../../nbs/57_callback.select.ipynb #ff4f0210
+@patch
+def epoch_state(self:RandomSubset):
+    "How many samples the running epoch has, and who has had a turn after it"
+    active,seen = self._st.planned
+    return dict(active=active, seen=None if seen is None else torch.from_numpy(seen.copy()))
+
+@patch
+def load_epoch_state(self:RandomSubset,
+    sd:dict # From `epoch_state`
+):
+    "Go on in the middle of an epoch"
+    self._st.planned = sd['active'], None if sd['seen'] is None else sd['seen'].numpy().copy()

@@ -485,3 +485,23 @@ def check_state(self:SET,
     n = len(sd['counts'])
     if has_plan(dl) and dl.n not in (0, n): raise ValueError(
         f"this state counts {n} samples and the training data have {dl.n}; load it with the data it came from")
+
+# %% ../../nbs/51_callback.set.ipynb #13302813
+@patch
+def epoch_state(self:SET):
+    "The ids and the checks of the running epoch"
+    st = self._st
+    ids,oks = st.checks.fetch()
+    return dict(planned=_tensor(st.planned), steps=st.steps, ids=torch.from_numpy(ids), oks=torch.from_numpy(oks))
+
+@patch
+def load_epoch_state(self:SET,
+    sd:dict # From `epoch_state`
+):
+    "Go on in the middle of an epoch"
+    st = self._st
+    st.planned = _array(sd['planned'])
+    st.steps = sd['steps']
+    st.checks = Checks()
+    device = next(self.learn.model.parameters()).device
+    if len(sd['ids']): st.checks.add(_array(sd['ids']), sd['oks'].to(device))

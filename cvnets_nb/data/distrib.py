@@ -64,8 +64,8 @@ class PlanDDL(DistributedDL):
     def set_active(self, ids): self.dl.set_active(ids)
     def set_seed(self, seed=None): self.dl.set_seed(seed)
     def recheck(self, ids): return self.dl.recheck(ids)
-    def at(self, epoch, ids=None, n_epoch=None):
-        one = self.dl.at(epoch, ids, n_epoch)
+    def at(self, epoch, ids=None, n_epoch=None, **kwargs):
+        one = self.dl.at(epoch, ids, n_epoch, **kwargs)
         if one is self.dl: return self
         res = copy(self)
         res.dl = one
@@ -73,7 +73,7 @@ class PlanDDL(DistributedDL):
     @property
     def whole(self): return self.dl.whole
     def __getattr__(self, k):
-        if k in ('plan','sampler','seed','epoch','n_epoch','active','base','subset','world'): return getattr(self.dl, k)
+        if k in ('plan','sampler','seed','epoch','n_epoch','active','base','subset','world','draws'): return getattr(self.dl, k)
         return super().__getattr__(k)
 
 def _same_seed(seed):

@@ -375,14 +375,18 @@ def _take_workers(self:PlanDL):
     return known,Workers(_Maker(self), self.fake_l.num_workers, timeout=self.timeout, pin=self.pin_memory, owner=self)
 
 @patch
-def _made(self:PlanDL, plan):
-    "The batches of a plan, before they reach the device"
-    steps = self._steps(plan)
+def _made(self:PlanDL, plan, one):
+    "The batches of a plan, before they reach the device; `one` is the pass that reads them, or None"
+    first = 0 if one is None else one.first
+    steps = itertools.islice(self._steps(plan), first, None)
     if not self.fake_l.num_workers: return (yield from itertools.starmap(self.make_batch, steps))
     known,pool = self._take_workers()
+    draws = None if one is None else one.draws
+    if draws is None: draws = int(torch.empty((), dtype=torch.int64).random_())
+    if one is not None: one.draws = draws
     done = False
     try:
-        yield from pool.run(steps, int(torch.empty((), dtype=torch.int64).random_()))
+        yield from pool.run(steps, draws, first)
         done = self.stays and self._workers[1] is None
     finally:
         if done: self._workers = known,pool
@@ -410,15 +414,17 @@ def _check_told(self:PlanDL):
 
 @patch
 def batches_of(self:PlanDL,
-    plan # A `Plan` of this loader's ids
+    plan, # A `Plan` of this loader's ids
+    one=None # The `PlanPass` that reads them, where there is one
 ): # Its batches, one after the other
     "The batches of `plan`, whatever the loader's own plan is"
     self._turn = turn = self._turn+1       # a pass that was broken off may be cleared away while another one runs
     self._stay = None,None
     self.randomize()
     self.before_iter()
+    if one is not None: one.starts()
     try:
-        for b,it in zip(self._made(plan), plan):
+        for b,it in zip(self._made(plan, one), itertools.islice(plan, 0 if one is None else one.first, None)):
             with self._lock:
                 self.sized.set((it.h, it.w))
                 set_strength(self.after_batch, self.strength_at(it.h, it.w))
@@ -513,14 +519,23 @@ class PlanPass(GetAttr):
         dl:PlanDL, # The loader, which stays as it is
         epoch:int, # Of the plan
         ids=None, # Those in the plan; None is what the loader's own has
-        n_epoch:int=None # Epochs of the fit, for a sampler that waits for them
+        n_epoch:int=None, # Epochs of the fit, for a sampler that waits for them
+        first:int=0, # The step that is read first; those before it were read by another pass
+        begin=None # Called before that step is made; returns the `draws` of the other pass
     ):
         self.dl = dl
         self.of = epoch,ids,n_epoch
+        self.first = first
+        self.begin = begin
+        self.draws = None        # seed of what worker processes draw; None before they do
         ids = dl.active if ids is None else as_ids(ids)
         self.plan = dl.plan_for(check_int('epoch', epoch, 0), ids, n_epoch=n_epoch) if dl.n else []
     def __len__(self): return len(self.plan)
-    def __iter__(self): return self.dl.batches_of(self.plan)
+    def __iter__(self): return self.dl.batches_of(self.plan, self)
+    def starts(self):
+        "Called when a reading begins"
+        begin,self.begin = self.begin,None
+        self.draws = begin() if begin else None
     @property
     def whole(self): return self.dl
     def at(self, epoch, ids=None, n_epoch=None):
@@ -529,14 +544,17 @@ class PlanPass(GetAttr):
     def set_epoch(self, epoch=None):
         raise ValueError("one pass has one plan; call set_epoch on the loader, for its next one")
 
+# %% ../../nbs/21_data.loader.ipynb #c4900ef3
 @patch
 def at(self:PlanDL,
     epoch:int, # Of the plan
     ids=None, # Those in the plan; None is what the loader's own has
-    n_epoch:int=None # Epochs of the fit, for a sampler that waits for them
+    n_epoch:int=None, # Epochs of the fit, for a sampler that waits for them
+    first:int=0, # The step that is read first
+    begin=None # As in `PlanPass`
 )->PlanPass: # To be read once or more, always by the same plan
     "A pass over this loader by the plan of `epoch`, over `ids` alone"
-    return PlanPass(self, epoch, ids, n_epoch)
+    return PlanPass(self, epoch, ids, n_epoch, first, begin)
 
 @patch(as_prop=True)
 def whole(self:PlanDL):

@@ -80,9 +80,9 @@ class _Feed:
     steps = ()
     def __iter__(self): return iter(self.steps)
 
-def _seeded(steps, seed):
-    "Steps with a seed each"
-    for i,s in enumerate(steps): yield random.Random(f'{seed}/{i}').getrandbits(63), s
+def _seeded(steps, seed, first):
+    "Steps with a seed each, which says which step of the pass it is"
+    for i,s in enumerate(steps, first): yield random.Random(f'{seed}/{i}').getrandbits(63), s
 
 def _as_made(o): return o
 
@@ -123,10 +123,11 @@ class Workers:
                                  generator=torch.Generator())     # nobody else's random numbers are drawn
     def run(self,
         steps, # Tuples of arguments
-        seed:int # Of the pass
+        seed:int, # Of the pass
+        first:int=0 # Which step of the pass the first of `steps` is
     ): # What `make` makes of each, in order
         "One pass"
-        self.feed.steps = _seeded(steps, seed)
+        self.feed.steps = _seeded(steps, seed, first)
         yield from self.dl
     def stop(self):
         "End the processes; they must not be asked again"
