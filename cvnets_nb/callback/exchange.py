@@ -8,6 +8,7 @@ __all__ = ['Answers', 'gather_bytes', 'bit_of', 'answers_by_id', 'all_answers']
 # %% ../../nbs/50a_callback.exchange.ipynb #87281bd9
 import numpy as np, torch
 import torch.distributed as dist
+from fastcore.basics import patch
 from ..samplers.order import places
 
 # %% ../../nbs/50a_callback.exchange.ipynb #917f8b2d
@@ -47,6 +48,23 @@ class Answers:
         order = np.argsort(own)
         at = order[np.searchsorted(own[order], ids).clip(max=len(own)-1)]
         return np.where(own[at] == ids, start+at, -1)
+
+# %% ../../nbs/50a_callback.exchange.ipynb #6ab281ff
+@patch
+def state_dict(self:Answers):
+    "The answers so far, as tensors and plain values"
+    ids = [None if o is None else torch.from_numpy(np.array(o, np.int64)) for o in self.ids]
+    return dict(steps=list(self.steps), ids=ids, values=list(self.values))
+
+@patch
+def load_state_dict(self:Answers,
+    sd:dict, # From `state_dict`, of the same plan
+    device='cpu' # Where the next answers will be
+):
+    "Go on from a `state_dict`"
+    self.steps = list(sd['steps'])
+    self.ids = [None if o is None else o.numpy().copy() for o in sd['ids']]
+    self.values = [o.to(device) for o in sd['values']]
 
 # %% ../../nbs/50a_callback.exchange.ipynb #05ecce31
 def gather_bytes(

@@ -210,8 +210,7 @@ def before_train(self:Resume):
     if self.sd is None or not self.learn.first_step: return
     learn,sd = self.learn,self.sd
     dl = share_plan(learn.dl)
-    chosen = sd['chosen']
-    learn.chosen_ids = None if chosen is None else chosen.numpy()
+    learn.chosen_ids = ids_of(sd['chosen'])
     if has_plan(dl): dl = dl.at(learn.epoch, learn.chosen_ids, max(1, learn.n_epoch), first=sd['step'], begin=self.begin)
     self.check_plan(dl)
     learn.dl = dl

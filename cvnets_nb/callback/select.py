@@ -364,8 +364,7 @@ def epoch_state(self:InfoBatch):
     "Weights of the running epoch, and its losses so far"
     st = self._st
     weights = None if st.weights is None else torch.from_numpy(st.weights.copy())
-    ids = torch.from_numpy(np.concatenate(st.ids)) if st.ids else None
-    return dict(weights=weights, ids=ids, losses=torch.cat(st.losses) if st.ids else None)
+    return dict(weights=weights, losses=st.losses.state_dict())
 
 @patch
 def load_epoch_state(self:InfoBatch,
@@ -374,9 +373,7 @@ def load_epoch_state(self:InfoBatch,
     "Go on in the middle of an epoch"
     st = self._st
     st.weights = None if sd['weights'] is None else sd['weights'].numpy().copy()
-    if sd['ids'] is None: return
-    device = next(self.learn.model.parameters()).device
-    st.ids,st.losses = [sd['ids'].numpy().copy()],[sd['losses'].to(device)]
+    st.losses.load_state_dict(sd['losses'], next(self.learn.model.parameters()).device)
 
 # %% ../../nbs/57_callback.select.ipynb #3955140f
 @patch

@@ -491,8 +491,9 @@ def check_state(self:SET,
 def epoch_state(self:SET):
     "The ids and the checks of the running epoch"
     st = self._st
-    ids,oks = st.checks.fetch()
-    return dict(planned=_tensor(st.planned), steps=st.steps, ids=torch.from_numpy(ids), oks=torch.from_numpy(oks))
+    groups = None if st.groups is None else st.groups.state_dict()
+    planned = None if st.planned is None else st.planned.bits
+    return dict(planned=_tensor(planned), steps=st.steps, checks=st.checks.state_dict(), groups=groups)
 
 @patch
 def load_epoch_state(self:SET,
@@ -500,8 +501,8 @@ def load_epoch_state(self:SET,
 ):
     "Go on in the middle of an epoch"
     st = self._st
-    st.planned = _array(sd['planned'])
+    st.planned = None if sd['planned'] is None else IdSet(_array(sd['planned']), len(st.counts))
     st.steps = sd['steps']
-    st.checks = Checks()
     device = next(self.learn.model.parameters()).device
-    if len(sd['ids']): st.checks.add(_array(sd['ids']), sd['oks'].to(device))
+    for found,was in ((st.checks,sd['checks']), (st.groups,sd['groups'])):
+        if found is not None and was is not None: found.load_state_dict(was, device)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['version', 'plain', 'rng_state', 'set_rng_state', 'kept_state', 'load_kept_state', 'recorder_state',
            'load_recorder_state', 'load_metrics_state', 'opt_kind', 'n_opt_states', 'waiting_grads', 'load_grads',
-           'has_state', 'has_epoch_state', 'own_state', 'all_states', 'plan_state', 'load_plan_state', 'training_state']
+           'has_state', 'has_epoch_state', 'own_state', 'all_states', 'ids_state', 'ids_of', 'plan_state',
+           'load_plan_state', 'training_state']
 
 # %% ../../nbs/52a_callback.state.ipynb #8c502d77
 import os, random
@@ -20,6 +21,7 @@ from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import get_model, num_distrib, to_device
+from ..samplers.order import IdSet
 from .plan import *
 
 # %% ../../nbs/52a_callback.state.ipynb #b0b6a335
@@ -209,6 +211,21 @@ def all_states(
     torch.distributed.all_gather_object(states, own)
     return states
 
+# %% ../../nbs/52a_callback.state.ipynb #83b827b1
+def ids_state(
+    ids # Sample ids, an array or an `IdSet`; None is all
+):  # A dict, a tensor or None
+    "Ids as plain values"
+    if isinstance(ids, IdSet): return dict(bits=torch.from_numpy(ids.bits.copy()), n=ids.n)
+    return None if ids is None else torch.from_numpy(np.array(ids, np.int64))
+
+def ids_of(
+    sd # From `ids_state`
+):
+    "The ids of an `ids_state`"
+    if isinstance(sd, dict): return IdSet(sd['bits'].numpy().copy(), sd['n'])
+    return None if sd is None else sd.numpy().copy()
+
 # %% ../../nbs/52a_callback.state.ipynb #5ffa0f38
 version = 2       # of what a checkpoint holds
 
@@ -219,8 +236,8 @@ def plan_state(
     "Where the plans stand, and what they were made from"
     if not has_plan(learn.dls.train): return None
     dl = whole_dl(learn.dls.train)
-    own = {k:getattr(dl, k) for k in ('seed','epoch','pinned','active','n_epoch','n','world')}
-    return dict(own, sampler=repr(dl.sampler), steps=len(learn.dl) if step else None)
+    own = {k:getattr(dl, k) for k in ('seed','epoch','pinned','n_epoch','n','world')}
+    return dict(own, active=ids_state(dl.active), sampler=repr(dl.sampler), steps=len(learn.dl) if step else None)
 
 def load_plan_state(
     dl, # Training loader
@@ -231,7 +248,7 @@ def load_plan_state(
     dl = whole_dl(dl)
     if dl.seed != sd['seed']: dl.set_seed(sd['seed'])
     dl.set_n_epoch(sd['n_epoch'])
-    dl.set_active(None if sd['active'] is None or dl.n != sd['n'] else sd['active'].numpy())
+    dl.set_active(ids_of(sd['active']) if dl.n == sd['n'] else None)
     dl.set_epoch(sd['epoch'])
     dl.pinned = sd['pinned']
 
@@ -251,7 +268,7 @@ def training_state(
         epoch=learn.epoch if step else learn.epoch+1,
         step=step,
         n_epoch=learn.n_epoch,
-        chosen=learn.chosen_ids if step else None,
+        chosen=ids_state(learn.chosen_ids) if step else None,
         progress=dict(pct_train=learn.pct_train, train_iter=learn.train_iter),
         states=states,
         meta=meta or {},
