@@ -370,7 +370,7 @@ def move_counts(self:SET):
 @patch(as_prop=True)
 def counts(self:SET):
     "(n,) count of each training sample; None before the first fit"
-    return None if self._st.counts is None else self._st.counts.copy()
+    return None if self._st.counts is None else self._st.counts.astype(np.int32)      # with room to count on
 
 @patch(as_prop=True)
 def active(self:SET):
@@ -433,7 +433,8 @@ def show_easy(self:SET,
     n:int=9 # How many, from all over the easy ones
 ):
     "Show easy samples and their labels"
-    ids = [] if self.counts is None else np.flatnonzero(easy_mask(self.counts, self.cfg.window))
+    c = self._st.counts
+    ids = [] if c is None else np.flatnonzero(easy_mask(c, self.cfg.window))
     self.show_samples(ids, n, 'easy')
 
 @patch
@@ -441,7 +442,7 @@ def show_hard(self:SET,
     n:int=9 # How many, from all over those with the lowest count
 ):
     "Show the samples with the lowest count and their labels"
-    c = self.counts
+    c = self._st.counts
     ids = [] if c is None else np.flatnonzero((c == c.min()) & (c < self.cfg.window))
     self.show_samples(ids, n, 'hard')
 

@@ -100,15 +100,17 @@ def _walked(shuffle, p, turn):
 _ones  = np.array([bin(b).count('1') for b in range(256)], np.uint8)          # in each byte
 _which = np.zeros((256,8), np.uint8)                                          # and which of its bits they are
 for _b in range(256): _which[_b,:_ones[_b]] = [i for i in range(8) if _b >> (7-i) & 1]
-_size,_chunk = 64,2**15      # bytes between two counts; how many things are worked on at a time
+_size,_group = 64,16         # bytes between two counts; counts between two that are searched first
+_chunk = 2**15               # how many things are worked on at a time
 
 # %% ../../nbs/10_samplers.order.ipynb #e9433b7b
 def _counted(bits):
-    "How many bits are set before each block"
-    res = np.zeros(len(bits)//_size + 1, np.int64)
-    for lo in range(0, len(res)-1, _chunk):
-        part = bits[lo*_size:(lo+_chunk)*_size]
-        res[lo+1:lo+1+_chunk] = _ones.take(part).reshape(-1, _size).sum(1)
+    "How many bits are set before each block; whole groups, the last of them filled with the number of all"
+    blocks = len(bits)//_size
+    res = np.zeros(-(-(blocks+1)//_group)*_group, np.int64)
+    for lo in range(0, blocks, _chunk):
+        hi = min(blocks, lo+_chunk)
+        res[lo+1:hi+1] = _ones.take(bits[lo*_size:hi*_size]).reshape(-1, _size).sum(1)
     return np.cumsum(res, out=res)
 
 class _SetView:
@@ -123,7 +125,7 @@ class _SetView:
         "The ids in an array, where they are few"
         return np.asarray(self, dtype=np.int32 if self.n < 2**31 else np.int64)
     def __getstate__(self): return {k:v for k,v in self.__dict__.items() if k != 'table'}
-    nbytes = property(lambda self: self.bits.nbytes + self.before.nbytes, doc="What it takes")
+    nbytes = property(lambda self: self.bits.nbytes + self.before.nbytes + self.firsts.nbytes, doc="What it takes")
     def __len__(self): return int(self.before[-1])
     def __eq__(self, o): return isinstance(o, IdSet) and self.n == o.n and np.array_equal(self.bits, o.bits)
     def __repr__(self): return f'IdSet({len(self):,} of {self.n:,})'
@@ -140,6 +142,7 @@ class IdSet(_SetView):
         self.bits[:len(bits)] = bits
         if n % 8: self.bits[n//8] &= 256 - (1 << (8 - n%8))
         self.before = _counted(self.bits)
+        self.firsts = self.before[::_group].copy()
     @classmethod
     def of_mask(cls,
         mask:np.ndarray # (n,) bool
@@ -172,7 +175,9 @@ class IdSet(_SetView):
 def _select(ids, k):
     "The ids at the positions `k` of a set"
     if k.size > _chunk: return np.concatenate([_select(ids, o) for o in np.array_split(k, -(-len(k)//_chunk))])
-    block = np.searchsorted(ids.before, k, side='right') - 1
+    group = np.searchsorted(ids.firsts, k, side='right') - 1
+    counts = ids.before.reshape(-1, _group)[group]
+    block = group*_group + (counts <= k[:,None]).sum(1) - 1
     left = k - ids.before[block]                                # so many ids of the block come before it
     bs = ids.bits.reshape(-1, _size)[block]
     upto = _ones.take(bs).cumsum(1, dtype=np.uint16)
