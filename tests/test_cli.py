@@ -1,7 +1,7 @@
 "`cvnets_train` from the command line to the folder it writes: a run, a folder of images, an interruption, wrong use"
-import io, json, multiprocessing, os, subprocess, sys, tempfile
+import io, json, multiprocessing, os, signal, subprocess, sys, tempfile
 from pathlib import Path
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 from fastai.vision.all import get_image_files, load_learner
 from safetensors.torch import load_file
@@ -67,14 +67,19 @@ def test_a_finished_run_is_shown_again_not_overwritten(whole, capsys):
     assert before == {o: o.stat().st_mtime_ns for o in whole.iterdir()}
 
 def test_interrupted_and_resumed_is_the_same_as_uninterrupted(whole, digit_files, tmp_path, monkeypatch, capsys):
-    "Stopped in the last epoch but one, when images are left out already, and resumed in a new process"
+    "Told to end in the last epoch but one, when images are left out already, and resumed in a new process at the next step"
     def stop(self):
-        if self.learn.epoch == 7 and self.learn.iter == 3: raise KeyboardInterrupt
+        super(CheckpointCallback, self).before_batch()
+        if self.learn.epoch == 7 and self.learn.iter == 3 and self.learn.training: os.kill(os.getpid(), signal.SIGTERM)
     with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
         m.setattr(CheckpointCallback, 'before_batch', stop, raising=False)
         cvnets_train([*learns(digit_files), '--out', str(tmp_path/'part')])
-    assert e.value.code == 130 and '--resume --out' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert e.value.code == 143 and 'told to end by SIGTERM; continue with cvnets_train --resume --out' in err, err
     assert {o.name for o in (tmp_path/'part').iterdir()} == {'run.json', 'checkpoint'}
+    assert {o.name for o in (tmp_path/'part'/'checkpoint').iterdir()} == {'last.pth', 'previous.pth', 'best.pth'}
+    sd = torch.load(tmp_path/'part'/'checkpoint'/'last.pth', weights_only=True)
+    assert (sd['epoch'], sd['step']) == (7, 4)
     assert '--resume' in refused(capsys, *quick, '--out', tmp_path/'part')
     said = refused(capsys, '--resume', '--out', tmp_path/'part', '--epochs', 7)
     assert '--epochs 7 contradicts' in said and '--epochs 9' in said

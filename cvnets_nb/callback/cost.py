@@ -517,6 +517,13 @@ def load_state_dict(self:CostLedger,
     self._memory = sd['memory']
 
 # %% ../../nbs/52_callback.cost.ipynb #de9a03cb
+def _forms(xb):
+    "Shapes and types of inputs, where they are tensors"
+    if not xb or not all(isinstance(t, Tensor) for t in xb): return None
+    return [[list(t.shape), str(t.dtype).removeprefix('torch.')] for t in xb]
+
+def _of_form(shape, dtype): return torch.empty(shape, dtype=getattr(torch, dtype), device='meta')
+
 @patch
 def epoch_state(self:CostLedger):
     "What the running epoch has counted"
@@ -524,7 +531,8 @@ def epoch_state(self:CostLedger):
     if run is None: return None
     now = time.perf_counter()
     def listed(counter): return [[list(size),n] for size,n in counter.items()]
-    return dict(updates=run.updates, wait=run.wait, seconds=now-run.t0, seen=listed(run.seen), passes=listed(run.passes), work=run.work)
+    return dict(updates=run.updates, wait=run.wait, seconds=now-run.t0, seen=listed(run.seen), passes=listed(run.passes),
+                work=run.work, xb=_forms(self._known.get('xb')))
 
 @patch
 def load_epoch_state(self:CostLedger,
@@ -538,5 +546,6 @@ def load_epoch_state(self:CostLedger,
     run.work = [dict(o) for o in sd['work']]
     run.seen = Counter({tuple(size):n for size,n in sd['seen']})
     run.passes = Counter({tuple(size):n for size,n in sd['passes']})
+    if sd['xb']: self._known.setdefault('xb', tuple(_of_form(*o) for o in sd['xb']))     # perhaps no step of it is left
     run.t = time.perf_counter()
     run.t0 = run.t - sd['seconds']

@@ -1,0 +1,171 @@
+"A training that stops after any step goes on with the next one and ends the same, whatever chooses its samples, steps or measures"
+import contextlib, io, sys
+from functools import partial
+import numpy as np, pytest, torch
+from torch import nn
+import fastai.callback.fp16 as fp16
+from fastai.vision.all import (Callback, GradientAccumulation, Learner, Lookahead, MixedPrecision, MixUp, OptimWrapper, ParamScheduler, Recorder, SGD, Adam,
+                               SchedCos, ShowGraphCallback, accuracy, aug_transforms, params, set_seed)
+from cvnets_nb.callback import *
+from cvnets_nb.callback.sealed import BadFile
+from cvnets_nb.data import digits
+from cvnets_nb.samplers import Growing, MScVBS, SScFBS
+
+def net(): return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(.1), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    "fastai's mixed precision, on the CPU"
+    monkeypatch.setattr(fp16, 'autocast', lambda device, dtype: torch.autocast('cpu', dtype=torch.bfloat16))
+    monkeypatch.setattr(fp16, 'GradScaler', lambda device, **kw: torch.amp.GradScaler('cpu', **kw))
+    yield
+    torch.set_autocast_enabled('cpu', False)
+    torch.clear_autocast_cache()
+
+class Cut(Exception): pass
+class CutAfter(Callback):
+    order = 1000
+    def __init__(self, epoch, step): self.at = epoch, step
+    def after_batch(self):
+        if self.training and (self.learn.epoch, self.learn.iter+1) == self.at: raise KeyboardInterrupt
+    def after_epoch(self):
+        if (self.learn.epoch, 0) == self.at: raise KeyboardInterrupt
+
+def fit(learn, cbs=(), one_cycle=False, **kw):
+    with learn.no_bar(), learn.no_logging():
+        if one_cycle: learn.fit_one_cycle(3, 2e-2, cbs=cbs, **kw)
+        else: learn.fit(3, 2e-2, cbs=cbs, **kw)
+    return learn
+
+def state(learn):
+    "What has to be the same"
+    res = {f'model {k}':v for k,v in learn.model.state_dict().items()}
+    res['losses'] = torch.stack(list(learn.recorder.losses))
+    res['values'], res['lrs'] = [list(o) for o in learn.recorder.values], list(learn.recorder.lrs)
+    for cb in learn.cbs:
+        if hasattr(type(cb), 'history'): res[f'{cb.name} history'] = cb.history
+        if isinstance(cb, SelectiveBackprop): res['selective'] = cb.history
+        if isinstance(cb, EMA): res['average'] = torch.cat([t.flatten().double() for t in cb.avg])
+        if isinstance(cb, CostLedger):
+            res['cost'] = {k:cb.totals[k] for k in ('updates','samples','pixels','flops','recheck_samples')}
+            res['base'] = {k:cb.baseline[k] for k in ('updates','samples','pixels','flops')}
+    return res
+
+def unlike(a, b):
+    def same(x, y): return torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
+    return [k for k in a if not same(a[k], b[k])]
+
+def wrapped(opt, params, **kw): return OptimWrapper(params, opt, **kw)
+kinds = dict(
+    set=dict(cbs=lambda: [SET(.1, 1, every=1, keep=0, until=.9)]),
+    passes=dict(cbs=lambda: [SET(.1, 1, every=1, source='pass'), MixUp()]),
+    infobatch=dict(cbs=lambda: [InfoBatch(.5)]),
+    subset=dict(cbs=lambda: [RandomSubset(.5)]),
+    selective=dict(cbs=lambda: [SelectiveBackprop(.5, start=0, until=1, every=2)]),
+    proxy=dict(cbs=lambda: [Proxy(net(), lr=1e-3)]),
+    accumulation=dict(cbs=lambda: [GradientAccumulation(40), EMA(.1)]),
+    mixed=dict(cbs=lambda: [MixedPrecision(), GradientAccumulation(40)]),
+    metrics=dict(cbs=lambda: [Recorder(train_metrics=True)], default_cbs=True),
+    adamw=dict(opt_func=partial(wrapped, torch.optim.AdamW), one_cycle=True),
+    lookahead=dict(opt_func=lambda params, **kw: Lookahead(SGD(params, mom=.9, **kw), k=4), one_cycle=True),
+    growing=dict(sampler=Growing(MScVBS(32, 16), 3), cbs=lambda: [SET(.1, 1, every=1)], one_cycle=True, size=32),
+    bare=dict(ledger=False))
+
+def make(kind, seed):
+    set_seed(seed)
+    kw = dict(kinds[kind])
+    size = kw.pop('size', 16)
+    kw.pop('one_cycle', None)
+    dls = digits(size, bs=16, n=120, batch_tfms=aug_transforms(size=size)).with_plan(kw.pop('sampler', SScFBS(16, 16)), seed=0)
+    cbs = kw.pop('cbs', list)() + ([CostLedger()] if kw.pop('ledger', True) else [])
+    return Learner(dls, net(), metrics=accuracy, cbs=cbs, **kw)
+
+@pytest.mark.parametrize('kind', kinds)
+def test_after_any_step(kind, tmp_path, on_cpu):
+    "After the first and the last step of an epoch, in its middle, at its end, and after the last step of all"
+    one = dict(one_cycle=kinds[kind].get('one_cycle', False))
+    whole = make(kind, 1)
+    steps = len(whole.dls.train)
+    whole = state(fit(whole, CheckpointCallback(tmp_path/'whole'), **one))
+    last = len(whole['losses'])
+    for at in ((0,1), (1,2), (1,0), (2,1)):
+        cut = make(kind, 1)
+        with pytest.raises(KeyboardInterrupt): fit(cut, [CheckpointCallback(tmp_path, steps=1), CutAfter(*at)], **one)
+        learn = make(kind, 2)
+        k = load_checkpoint(learn, tmp_path/'last.pth')
+        fit(learn, CheckpointCallback(tmp_path), start_epoch=k, **one)
+        assert unlike(whole, state(learn)) == [], at
+    assert steps > 2 and last > 3
+
+@pytest.mark.parametrize('kind', ['set', 'accumulation'])
+def test_after_the_last_step_of_an_epoch(kind, tmp_path):
+    "Nothing of it is left to read, and all of its end is still to come"
+    class Last(Callback):
+        order = 1000
+        def __init__(self, epoch): self.at = epoch
+        def after_batch(self):
+            if self.training and self.learn.epoch == self.at and self.learn.iter == self.learn.n_iter-1: raise KeyboardInterrupt
+    whole = state(fit(make(kind, 1), CheckpointCallback(tmp_path/'whole')))
+    for epoch in range(3):
+        with pytest.raises(KeyboardInterrupt): fit(make(kind, 1), [CheckpointCallback(tmp_path, steps=1), Last(epoch)])
+        learn = make(kind, 2)
+        k = load_checkpoint(learn, tmp_path/'last.pth')
+        assert k == epoch
+        fit(learn, CheckpointCallback(tmp_path), start_epoch=k)
+        assert unlike(whole, state(learn)) == []
+
+def test_without_a_plan_from_the_ends_of_epochs(tmp_path):
+    "fastai's own loader, shuffled by its own generator"
+    def make(seed):
+        set_seed(seed)
+        return Learner(digits(16, bs=16, n=120), net(), metrics=accuracy)
+    whole = state(fit(make(1), CheckpointCallback(tmp_path/'whole'), one_cycle=True))
+    with pytest.raises(KeyboardInterrupt): fit(make(1), [CheckpointCallback(tmp_path), CutAfter(1, 3)], one_cycle=True)
+    learn = make(2)
+    fit(learn, start_epoch=load_checkpoint(learn, tmp_path/'last.pth'), one_cycle=True)
+    assert unlike(whole, state(learn)) == []
+    with pytest.raises(ValueError, match='leave out steps and minutes'): fit(make(1), CheckpointCallback(tmp_path, minutes=1))
+
+def test_a_run_that_goes_on_is_stopped_again_and_again(tmp_path):
+    "Each process trains two steps"
+    class Two(Callback):
+        order, n = 1000, 0
+        def after_batch(self):
+            if self.training: self.n += 1
+            if self.n == 2: raise KeyboardInterrupt
+    whole, rounds = state(fit(make('set', 1), CheckpointCallback(tmp_path/'whole'))), 0
+    with pytest.raises(KeyboardInterrupt): fit(make('set', 1), [CheckpointCallback(tmp_path, steps=1), Two()])
+    while True:
+        learn = make('set', 3+rounds)
+        k = load_checkpoint(learn, tmp_path/'last.pth')
+        try: fit(learn, [CheckpointCallback(tmp_path, steps=1), Two()], start_epoch=k)
+        except KeyboardInterrupt: rounds += 1
+        else: break
+    assert rounds > 3 and unlike(whole, state(learn)) == []
+
+def test_refused_before_anything_is_copied(tmp_path):
+    fit(make('set', 1), CheckpointCallback(tmp_path))
+    last = tmp_path/'last.pth'
+    dls = digits(16, bs=16, n=120).with_plan(SScFBS(16, 16), seed=0)
+    head = lambda m: [params(m[:3]), params(m[3:])]
+    for learn, says in ((Learner(dls, net()[:-1]), 'is of another model'), (Learner(dls, nn.Sequential(*net(), nn.Linear(10, 10))), 'is of another model: it lacks'),
+                        (Learner(dls, net(), opt_func=SGD), 'is of another optimizer: it is of Optimizer'), (Learner(dls, net(), splitter=head), 'parameter groups'),
+                        (Learner(dls, net(), opt_func=partial(wrapped, torch.optim.AdamW)), 'this Learner has AdamW'), (Learner(dls, net(), cbs=SET(window=5)), 'counts to window=1')):
+        before = [t.clone() for t in learn.model.state_dict().values()]
+        with pytest.raises(ValueError, match=says): load_checkpoint(learn, last)
+        assert all(map(torch.equal, before, learn.model.state_dict().values())) and not hasattr(learn, 'resuming')
+
+def test_a_damaged_file_names_the_one_before(tmp_path):
+    fit(make('bare', 1), CheckpointCallback(tmp_path))
+    last, whole = tmp_path/'last.pth', (tmp_path/'last.pth').read_bytes()
+    rng = np.random.default_rng(0)
+    for i in rng.integers(0, len(whole), 20):
+        last.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << int(rng.integers(8))]) + whole[i+1:])
+        with pytest.raises(BadFile, match=r'last\.pth .*; previous.pth beside it is whole') as e: load_checkpoint(make('bare', 1), last)
+        assert '\n' not in str(e.value)
+        last.write_bytes(whole[:i])
+        with pytest.raises(BadFile, match=r'previous.pth beside it is whole'): load_checkpoint(make('bare', 1), last)
+    learn = make('bare', 2)
+    assert load_checkpoint(learn, tmp_path/'previous.pth') == 2
+    fit(learn, CheckpointCallback(tmp_path), start_epoch=2)
+    assert load_checkpoint(make('bare', 1), last) == 3 and load_checkpoint(make('bare', 1), tmp_path/'previous.pth') == 2, 'a damaged file is not kept'
