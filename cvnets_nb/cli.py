@@ -338,11 +338,17 @@ def is_write_error(
 # %% ../nbs/82_cli.ipynb #da0f88c6
 _unheard = "what read the output has ended (broken pipe)"
 
+def _output_fault():
+    "Why nothing can be printed, or None"
+    try: sys.stdout.flush()
+    except OSError as e: return _unheard if isinstance(e, BrokenPipeError) else f"the output cannot be written ({e.strerror})"
+
 def _why_ended(e, out):
     "Why a training ended before its time and what to do; None where a traceback says more"
     unread = re.search('cannot read the (image|video) [^;\n]*', str(e)) if isinstance(e, OSError) else None
     if unread: return f"{unread[0]}; put the file back as it was when the run began"
     if isinstance(e, BrokenPipeError): return _unheard
+    if isinstance(e, OSError) and _output_fault(): return _output_fault()
     if not is_write_error(e): return None
     said = str(e).strip().split('\n')[-1].strip()             # fastai puts lines of its own before it
     return f"{out} cannot be written to ({said}); {free_space(out)}, make room"
@@ -723,7 +729,10 @@ def _one_line(p):
     "End in one line where who reads the output is gone, or who started the command presses Ctrl-C"
     try: yield
     except KeyboardInterrupt: p.exit(130, f"\n{p.prog}: interrupted\n")
-    except BrokenPipeError: p.exit(1, f"{p.prog}: error: {_unheard}\n")
+    except OSError as e:
+        why = _unheard if isinstance(e, BrokenPipeError) else _output_fault()
+        if why is None: raise
+        p.exit(1, f"{p.prog}: error: {why}\n")
     finally:
         try: sys.stdout.flush()
         except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # or Python says more at its end
@@ -772,8 +781,9 @@ def _prepared(p, argv, stack):
         learn = run_learner(a, out)
         if run: check_data(learn, run, out)
         if a['data'] is not None: print(data_line(a, data_facts(learn)), flush=True)
-    except BrokenPipeError: raise
-    except (ValueError,OSError) as e: p.error(_as_options(str(e)))
+    except (ValueError,OSError) as e:
+        if isinstance(e, OSError) and _output_fault(): raise
+        p.error(_as_options(str(e)))
     except ImportError as e:
         if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
         p.error(str(e))

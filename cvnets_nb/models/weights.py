@@ -11,7 +11,7 @@ __all__ = ['CVNETS_URL', 'TORCHVISION', 'TIMM', 'read_weights', 'first_differenc
            'timm_from']
 
 # %% ../../nbs/38_models.weights.ipynb #ab3a61fc
-import errno, hashlib, json, logging, os, pickle, re, sys, zipfile
+import errno, glob, hashlib, json, logging, os, pickle, re, sys, zipfile
 from copy import deepcopy
 from collections.abc import Mapping
 from http.client import HTTPException, IncompleteRead
@@ -419,6 +419,7 @@ def _open(url, part):
         r = _request(url)
     return r,0,int(r.headers.get('Content-Length') or 0)
 
+# %% ../../nbs/38_models.weights.ipynb #a7b481c4
 def _append(url, part, lock):
     "Add to `part` what it still lacks of `url`, while this process holds `lock`; the announced size of the file"
     r,have,want = _open(url, part)
@@ -435,6 +436,7 @@ def _append(url, part, lock):
 def _begin(part, version, size):
     "Begin a part anew"
     part.unlink(missing_ok=True)              # before what is known of it, since the process may be killed in between
+    for f in part.parent.glob(f'.{glob.escape(_tag(part).name)}.*'): f.unlink(missing_ok=True)
     with whole_file(_tag(part)) as f: f.write_text(json.dumps(dict(version=version, size=size)), encoding='utf-8')
 
 def _copy(r, part, lock, have, want):
