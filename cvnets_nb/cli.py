@@ -341,11 +341,12 @@ _unheard = "what read the output has ended (broken pipe)"
 def _output_fault():
     "Why nothing can be printed, or None"
     try: sys.stdout.flush()
-    except OSError as e: return _unheard if isinstance(e, BrokenPipeError) else f"the output cannot be written ({e.strerror})"
+    except BrokenPipeError: return _unheard
+    except OSError as e: return f"the output cannot be written ({e.strerror})"
 
 def _why_ended(e, out):
     "Why a training ended before its time and what to do; None where a traceback says more"
-    unread = re.search('cannot read the (image|video) [^;\n]*', str(e)) if isinstance(e, OSError) else None
+    unread = re.search('cannot read the (image|video|mask) [^;\n]*', str(e)) if isinstance(e, OSError) else None
     if unread: return f"{unread[0]}; put the file back as it was when the run began"
     if isinstance(e, BrokenPipeError): return _unheard
     if isinstance(e, OSError) and _output_fault(): return _output_fault()
@@ -371,7 +372,8 @@ def lock_run(
     "Keep the folder of a run to this process, before anything is read from it"
     out = run_folder(given)
     run = read_run(out)
-    if os.path.isfile(out) or run is None and given.get('resume') or not is_owner(): return nullcontext()    # `open_run` refuses
+    odd = os.path.isfile(out) or run is None and given.get('resume')      # `open_run` refuses
+    if odd or not is_owner(): return nullcontext()
     finished = run is not None and is_finished(run)
     if not finished: check_writable(out)
     return own_run(out, finished)
@@ -578,14 +580,14 @@ def check_data(
     odd = [k for k in was if was[k] != now.get(k)]
     root = run.get('args', {}).get('data')
     said,n = what_changed(run, root and file_record(learn.dls, root), root, out)
-    if n and not said: warn(f"{n:,} files were written again since this run began, without a hash of their contents; those with one are the same")
+    if n and not said: warn(f"{n:,} files were written again since this run began, and there is no hash of their contents; "
+                            "the contents of others, for which there is one, are the same")
     if not odd and not said: return
-    named = f": {some(said)}" if said else ''
-    if odd in ([], ['hash']): raise ValueError(f"the files, their split, labels or boxes changed since this run began{named}; "
-                                               f"{out} cannot be resumed, put them back, or start a new run with another --out")
+    what = "the files, their split, labels or boxes" if odd in ([], ['hash']) else "the data"
     def counts(o): return f"{o['train']} {_things(learn.task)} to train on, {o['valid']} to validate, {len(o['classes'])} classes"
-    raise ValueError(f"the data changed since this run began: {counts(was)}, then {counts(now)}{named}; "
-                     f"{out} cannot be resumed, put them back, or start a new run with another --out")
+    said = [f"{counts(was)}, then {counts(now)}"]*(what == 'the data') + ([some(said)] if said else [])
+    raise ValueError(': '.join([f"{what} changed since this run began", *said]) +
+                     f"; {out} cannot be resumed, put them back, or start a new run with another --out")
 
 # %% ../nbs/82_cli.ipynb #8de7d532
 def check_same_recipe(
@@ -621,7 +623,8 @@ def with_sampler(
     if a['sampler'] or a['recipe']: return a
     for name in [*samplers, *(f'{o}+growing' for o in list(samplers)[1:]), 'progressive']:
         with suppress(ValueError):
-            if make_sampler(name, _train_size(a), a['bs'], a['epochs'], a['frames']) == sampler: return {**a, 'sampler':name}
+            own = make_sampler(name, _train_size(a), a['bs'], a['epochs'], a['frames'])
+            if own == sampler: return {**a, 'sampler':name}
     return a
 
 # %% ../nbs/82_cli.ipynb #0a26be7f
@@ -635,8 +638,8 @@ def train_run(
     from cvnets_nb.callback import EpochLines, load_checkpoint
     if run is None:
         rows = None if a['data'] is None else file_record(learn.dls, a['data'])
-        run = dict(args=with_sampler(a, learn.dls.train.sampler), data=data_facts(learn), made_from=made_from(rows, _recipe(a)),
-                   versions=_versions())
+        args = with_sampler(a, learn.dls.train.sampler)
+        run = dict(args=args, data=data_facts(learn), made_from=made_from(rows, _recipe(a)), versions=_versions())
         write_run(out, run)
         if rows is not None: write_record(out, rows, a['data'])
     last = Path(out)/'checkpoint'/'last.pth'
@@ -735,7 +738,7 @@ def _one_line(p):
         p.exit(1, f"{p.prog}: error: {why}\n")
     finally:
         try: sys.stdout.flush()
-        except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # or Python says more at its end
+        except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # or Python says more
 
 # %% ../nbs/82_cli.ipynb #71cb7f02
 def _trained(p, learn, a, out, run):

@@ -339,7 +339,7 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with file_lock(path) as lock:
-            if not path.exists(): _fetch(url, path, lock, sha256)      # else another process has downloaded it meanwhile
+            if not path.exists(): _fetch(url, path, lock, sha256)      # or another process has it by now
     except (OSError,HTTPException) as e: raise _not_fetched(url, folder, e, advice) from e
     return path
 
@@ -356,15 +356,17 @@ def _fetch(url, path, lock, sha256):
     os.replace(part, path)
     _tag(part).unlink(missing_ok=True)
 
-_cannot_write = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EEXIST
+_full = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+_closed = errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST
 
 def _not_fetched(url, folder, e, advice):
     "The error for a file that could not be downloaded or kept"
-    if getattr(e, 'errno', None) in _cannot_write: return OSError(e.errno,
+    if getattr(e, 'errno', None) in (*_full,*_closed): return OSError(e.errno,
         f"the weights cannot be kept in {folder} ({e.strerror}): make room, or let TORCH_HOME name another folder")
     what = f'answered {e.code} {e.reason}' if isinstance(e, HTTPError) else f'could not be read ({e})'
     if type(e) is ConnectionError: what = str(e)          # our own
-    return ConnectionError(f"{url} {what}; fetch the file by other means and give its path, load_weights(model, path){advice}")
+    return ConnectionError(f"{url} {what}; fetch the file by other means and give its path, "
+                           f"load_weights(model, path){advice}")
 
 # %% ../../nbs/38_models.weights.ipynb #ff1b3f75
 def _file_name(url):
@@ -380,7 +382,8 @@ def _hash_of(path, sha256=None):
 def _wrong_hash(part, sha256, path):
     "What is wrong with the hash of a file, None where it is right"
     want = _hash_of(path, sha256)
-    return None if hashlib.sha256(part.read_bytes()).hexdigest().startswith(want) else f"it has another hash than {want}"
+    have = hashlib.sha256(part.read_bytes()).hexdigest()
+    return None if have.startswith(want) else f"it has another hash than {want}"
 
 def _tag(part):
     "The file that keeps what the server said of a part"
@@ -404,7 +407,7 @@ def _request(url, have=0, version=''):
     return urlopen(Request(url, headers=headers), timeout=30)
 
 def _open(url, part):
-    "The answer of the server, how many bytes of the file `part` has already, and how many there are; 0 where that is not said"
+    "The answer of the server, how many bytes `part` has already, and how many the file has; 0 where that is not said"
     known = _known(part)
     have = part.stat().st_size if known.get('version') else 0
     try: r = _request(url, have, known.get('version'))
@@ -424,13 +427,14 @@ def _append(url, part, lock):
     "Add to `part` what it still lacks of `url`, while this process holds `lock`; the announced size of the file"
     r,have,want = _open(url, part)
     with r:
-        if r.headers.get_content_type() in ('text/html','application/xhtml+xml') and part.stem.rsplit('.')[-1] != 'html':
+        if r.headers.get_content_type() in ('text/html','application/xhtml+xml'):
             raise ConnectionError("answered with a web page in place of a file")
         if not have: _begin(part, _version(r.headers), want)
-        try: _copy(r, part, lock, have, want)
-        except IncompleteRead: raise OSError(f'broke off after {part.stat().st_size} bytes; call again to go on') from None
+        try: whole = _copy(r, part, lock, have, want)
+        except IncompleteRead: whole = False
     size = part.stat().st_size
-    if want and size < want: raise OSError(f'broke off after {size} of {want} bytes; call again to go on')
+    of = f' of {want}' if want else ''
+    if not whole or size < want: raise OSError(f'broke off after {size}{of} bytes; call again to go on')
     return want
 
 def _begin(part, version, size):
@@ -440,7 +444,7 @@ def _begin(part, version, size):
     with whole_file(_tag(part)) as f: f.write_text(json.dumps(dict(version=version, size=size)), encoding='utf-8')
 
 def _copy(r, part, lock, have, want):
-    "Write what the server sends"
+    "Write what the server sends, to its end"
     bar = torch.hub.tqdm(total=want, initial=have, unit='B', unit_scale=True, desc=part.stem, leave=False,
                          disable=want < 1 << 20)
     with open(part, 'ab') as f, bar:
@@ -448,6 +452,7 @@ def _copy(r, part, lock, have, want):
             if not lock.exists(): raise OSError('another process took over; call again')
             f.write(chunk)
             bar.update(len(chunk))
+    return True
 
 # %% ../../nbs/38_models.weights.ipynb #42fb9fd8
 def elsewhere(
