@@ -309,12 +309,13 @@ def check_writable(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as f: f.write(b'a run')
-    except OSError as e:
-        raise ValueError(f"--out {out} cannot be written to ({e.strerror or e}); "
-                         f"{free_space(out)}, give another --out") from e
+    except OSError as e: raise _not_writable(out, e) from e
     finally:
         for d in new:
-            if os.path.isdir(d): d.rmdir()
+            with suppress(OSError): d.rmdir()
+
+def _not_writable(out, e):
+    return ValueError(f"--out {out} cannot be written to ({e.strerror or e}); {free_space(out)}, give another --out")
 
 def free_space(
     out:Path # A folder, which may not exist
@@ -366,17 +367,18 @@ def run_folder(
     "The folder of a run"
     return Path(given.get('out', 'cvnets_run')).expanduser()
 
+@contextmanager
 def lock_run(
     given:dict # The options given
-):  # A context manager
+):
     "Keep the folder of a run to this process, before anything is read from it"
     out = run_folder(given)
     run = read_run(out)
     odd = os.path.isfile(out) or run is None and given.get('resume')      # `open_run` refuses
-    if odd or not is_owner(): return nullcontext()
-    finished = run is not None and is_finished(run)
-    if not finished: check_writable(out)
-    return own_run(out, finished)
+    with ExitStack() as stack:
+        try: stack.enter_context(nullcontext() if odd else own_run(out, run is not None and is_finished(run)))
+        except OSError as e: raise _not_writable(out, e) from e
+        yield
 
 # %% ../nbs/82_cli.ipynb #b86c05fb
 def open_run(

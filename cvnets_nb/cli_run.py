@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['budget', 'try_lock', 'holder', 'may_hold', 'InUse', 'folder_lock', 'leftovers', 'is_owner', 'own_run', 'items_of',
-           'target_files', 'contents_hash', 'file_record', 'record_hash', 'write_record', 'read_record', 'drop_record',
-           'some', 'contents_changed', 'file_changes', 'recipe_facts', 'recipe_changes', 'made_from', 'what_changed']
+           'target_files', 'in_threads', 'contents_hash', 'file_record', 'record_hash', 'write_record', 'read_record',
+           'drop_record', 'some', 'contents_changed', 'file_changes', 'recipe_facts', 'recipe_changes', 'made_from',
+           'what_changed']
 
 # %% ../nbs/81d_cli_run.ipynb #14044d71
 import errno, gzip, hashlib, json, os, re, shutil, socket, time, weakref, zlib
@@ -70,10 +71,16 @@ def _refuse(out, file, sure=True):
     doubt = '' if sure else f" (this file system has no locks: if that process is gone, delete {file})"
     raise InUse(f"--out {out} is in use by {by}{doubt}; wait until it ends, or give another --out")
 
+# %% ../nbs/81d_cli_run.ipynb #43ddcf2a
 def _open_locked(out, file):
     "The open file of a lock that this process has now"
-    while True:
-        f = open(os.open(file, os.O_RDWR | os.O_CREAT, 0o666), 'r+', encoding='utf-8')
+    for i in range(100):
+        try: fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:         # who had it before has deleted the folder meanwhile
+            if i == 99: raise
+            Path(out).mkdir(parents=True, exist_ok=True)
+            continue
+        f = open(fd, 'r+', encoding='utf-8')
         got = try_lock(f)
         if got is False or got is None and may_hold(holder(file)):
             f.close()
@@ -81,7 +88,8 @@ def _open_locked(out, file):
         try:
             if os.path.samestat(os.fstat(f.fileno()), os.stat(file)): return f
         except FileNotFoundError: pass
-        f.close()                         # who had it before has deleted it meanwhile
+        f.close()                         # or has deleted the file
+    raise InUse(f"--out {out} is in use by processes that come and go; give another --out")
 
 def _close_in_children(f):
     "Readers that are forked must not keep a lock that ended with its process"
@@ -135,7 +143,7 @@ def is_owner()->bool:
 @contextmanager
 def _made(out):
     "Make a folder; those that stay empty go again"
-    new = [d for d in (out,*out.parents) if not d.exists()]
+    new = [d for d in (out,*out.parents) if not os.path.exists(d)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         yield
@@ -187,7 +195,16 @@ def _labels_of(o, tables):
     return zlib.crc32(repr((o, known)).encode('utf-8', 'surrogateescape'))
 
 # %% ../nbs/81d_cli_run.ipynb #9785cefd
-budget = 64*2**20 # Bytes of contents that are read for the record of a run
+def in_threads(
+    f, # Of one thing
+    things, # Any list
+    each:int=256 # So many are one job: they are quick on a disk and wait on a network
+)->list:
+    "`f` of each of `things`"
+    jobs = [things[i:i+each] for i in range(0, len(things), each)]
+    with ThreadPoolExecutor(16) as ex: return [o for done in ex.map(lambda job: [f(o) for o in job], jobs) for o in done]
+
+budget = 64*2**20,4096 # Bytes of contents that are read for the record of a run, and files
 _piece = 2**20
 
 def contents_hash(
@@ -205,10 +222,11 @@ def contents_hash(
 
 def _sampled(rows, most):
     "The names of the files whose contents are hashed: drawn by name, so that the same are drawn each time"
-    left,names = most,[]
+    left,n = most
+    names = []
     for nm in sorted(rows, key=lambda o: zlib.crc32(o.encode('utf-8', 'surrogateescape'))):
         left -= min(rows[nm][1], _piece)
-        if left < 0: break
+        if left < 0 or len(names) == n: break
         names.append(nm)
     return names
 
@@ -231,7 +249,7 @@ def file_record(
         items = items_of(ds)
         files += [(i, _path(o), _labels_of(o, tables)) for o in items]
         files += [(i, f, None) for f in target_files(ds, items)]
-    with ThreadPoolExecutor(16) as ex: stamps = list(ex.map(_stamp, [f for _,f,_ in files]))
+    stamps = in_threads(_stamp, [f for _,f,_ in files])
     inner = os.path.join(root, '')
     return {f.removeprefix(inner).replace(os.sep, '/'):[split,*s,labels] for (split,f,labels),s in zip(files, stamps)}
 
@@ -248,12 +266,12 @@ def write_record(
     out, # Folder of a run
     rows:dict, # From `file_record`
     root, # Of the data
-    most:int=budget # Bytes of contents that are read
+    most:tuple=budget # Bytes of contents that are read, and files
 ):
     "Write the record of the files beside the checkpoints"
     if not is_owner(): return
     names = _sampled({k:v for k,v in rows.items() if v[1] is not None}, most)
-    with ThreadPoolExecutor(16) as ex: hashes = dict(zip(names, ex.map(lambda o: contents_hash(Path(root)/o), names)))
+    hashes = dict(zip(names, in_threads(contents_hash, [Path(root)/o for o in names])))
     text = json.dumps(dict(files=rows, contents=hashes))
     with whole_file(Path(out)/'checkpoint'/_record) as f: f.write_bytes(gzip.compress(text.encode(), 1))
 
@@ -311,7 +329,7 @@ def contents_changed(
     "Compare the contents of files whose time alone has changed"
     odd = [k for k,a in was['files'].items() if k in now and a[1] == now[k][1] and a[2] != now[k][2]]
     hashed = [k for k in odd if was['contents'].get(k)]
-    with ThreadPoolExecutor(16) as ex: new = list(ex.map(lambda o: contents_hash(Path(root)/o), hashed))
+    new = in_threads(contents_hash, [Path(root)/o for o in hashed])
     said = [f"the contents of {k} changed" for k,h in zip(hashed, new) if h != was['contents'][k]]
     rest = [k for k in odd if not was['contents'].get(k)]
     if rest and not hashed: said += [f"{k} was written again, and there is no hash of its contents" for k in rest]
