@@ -6,14 +6,17 @@
 __all__ = ['samplers', 'clip_samplers', 'checkpoint_names', 'make_sampler', 'whole', 'pixels', 'share_or_pixels', 'positive',
            'weights', 'index_or_name', 'folder', 'settings', 'for_task', 'Parser', 'make_parser', 'read_args',
            'read_run', 'write_run', 'is_finished', 'check_writable', 'free_space', 'is_write_error', 'has_checkpoint',
-           'open_run', 'spin_less', 'n_workers', 'run_task', 'run_data', 'own_options', 'run_learner', 'fingerprint',
-           'data_facts', 'check_data', 'data_line', 'start_of', 'train_run', 'save_run', 'cvnets_train']
+           'run_folder', 'lock_run', 'open_run', 'spin_less', 'n_workers', 'run_task', 'run_data', 'own_options',
+           'run_learner', 'fingerprint', 'data_facts', 'check_data', 'check_same_recipe', 'data_line', 'with_sampler',
+           'start_of', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
+from .cli_run import (drop_record, file_record, is_owner, made_from, own_run, recipe_changes, recipe_facts,
+                               some, what_changed, write_record)
 from .core import PackageWarning, as_size, save_tensors, usable_cores, warn, whole_file
 from .samplers import *
 from .samplers.multiscale import scaled_size
@@ -258,7 +261,7 @@ def read_run(
 )->dict: # None where there is none
     "The contents of `run.json`"
     f = Path(out)/'run.json'
-    if not f.is_file(): return None
+    if not os.path.isfile(f): return None             # which takes any name
     try: return json.loads(f.read_text(encoding='utf-8'))
     except ValueError as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
 
@@ -305,25 +308,27 @@ def check_writable(
     out:Path # Folder of a run, which may not exist yet
 ):
     "Refuse a folder that cannot be made or written to; nothing is left behind"
-    new = [d for d in (out,*out.parents) if not d.exists()]
+    new = [d for d in (out,*out.parents) if not os.path.exists(d)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as f: f.write(b'a run')
-    except OSError as e:
-        raise ValueError(f"--out {out} cannot be written to ({e.strerror or e}); "
-                         f"{free_space(out)}, give another --out") from e
+    except OSError as e: raise _not_writable(out, e) from e
     finally:
         for d in new:
-            if d.is_dir(): d.rmdir()
+            with suppress(OSError): d.rmdir()
+
+def _not_writable(out, e):
+    return ValueError(f"--out {out} cannot be written to ({e.strerror or e}); {free_space(out)}, give another --out")
 
 def free_space(
     out:Path # A folder, which may not exist
 )->str:
     "How much room the disk of a folder has, as part of a sentence"
-    there = next(d for d in (out,*out.absolute().parents) if d.is_dir())
+    there = next(d for d in (out,*out.absolute().parents) if os.path.isdir(d))
     return f"its disk has {shutil.disk_usage(there).free/2**20:,.0f} MiB free"
 
-_write_errors = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG
+_write_errors = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO
+_said_by = 'No space left on device','enforce fail at inline_container','Parent directory','Error while serializing'
 
 def is_write_error(
     e:BaseException # Raised while a run was trained or saved
@@ -331,8 +336,7 @@ def is_write_error(
     "Is it, or did it follow from, a file that could not be written?"
     if e is None: return False
     if isinstance(e, OSError) and e.errno in _write_errors: return True
-    text = str(e)                                         # torch and safetensors have errors of their own
-    if 'No space left on device' in text or 'enforce fail at inline_container' in text: return True
+    if any(o in str(e) for o in _said_by): return True    # torch and safetensors have errors of their own
     return is_write_error(e.__cause__ or e.__context__)
 
 # %% ../nbs/82_cli.ipynb #da0f88c6
@@ -342,10 +346,20 @@ def has_checkpoint(
     "Is there anything to go on from?"
     return any((out/'checkpoint'/f'{o}.pth').is_file() for o in checkpoint_names)
 
+_unheard = "what read the output has ended (broken pipe)"
+
+def _output_fault():
+    "Why nothing can be printed, or None"
+    try: sys.stdout.flush()
+    except BrokenPipeError: return _unheard
+    except OSError as e: return f"the output cannot be written ({e.strerror})"
+
 def _why_ended(e, out):
     "Why a training ended before its time and what to do; None where a traceback says more"
-    unread = re.search('cannot read the (image|video) [^;\n]*', str(e)) if isinstance(e, OSError) else None
+    unread = re.search('cannot read the (image|video|mask) [^;\n]*', str(e)) if isinstance(e, OSError) else None
     if unread: return f"{unread[0]}; put the file back as it was when the run began"
+    if isinstance(e, BrokenPipeError): return _unheard
+    if isinstance(e, OSError) and _output_fault(): return _output_fault()
     if not is_write_error(e): return None
     said = str(e).strip().split('\n')[-1].strip()             # fastai puts lines of its own before it
     return f"{out} cannot be written to ({said}); {free_space(out)}, make room"
@@ -355,23 +369,44 @@ def _how_to_go_on(p, out):
     saved = has_checkpoint(out)
     return f"continue with {p.prog} --resume --out {shlex.quote(str(out))}" if saved else 'start the run again'
 
+# %% ../nbs/82_cli.ipynb #ac4c467a
+def run_folder(
+    given:dict # The options given
+)->Path:
+    "The folder of a run"
+    return Path(given.get('out', 'cvnets_run')).expanduser()
+
+@contextmanager
+def lock_run(
+    given:dict # The options given
+):
+    "Keep the folder of a run to this process, before anything is read from it"
+    out = run_folder(given)
+    run = read_run(out)
+    odd = os.path.isfile(out) or run is None and given.get('resume')      # `open_run` refuses
+    with ExitStack() as stack:
+        try: stack.enter_context(nullcontext() if odd else own_run(out, run is not None and is_finished(run)))
+        except OSError as e: raise _not_writable(out, e) from e
+        yield
+
 # %% ../nbs/82_cli.ipynb #b86c05fb
 def open_run(
     given:dict # The options given, `out` and `resume` among them
 )->tuple: # The folder, the options in full, and the contents of `run.json` of a run to resume (None for a new one)
     "A new run, or the one to resume"
     given = {**given}
-    out = Path(given.pop('out', 'cvnets_run')).expanduser()
+    out = run_folder(given)
+    given.pop('out', None)
     resume = given.pop('resume', False)
     _make_absolute(given)
-    if out.exists() and not out.is_dir(): raise ValueError(f"--out {out} is a file; give a folder")
+    if os.path.exists(out) and not out.is_dir(): raise ValueError(f"--out {out} is a file; give a folder")
     run = read_run(out)
     if resume:
         _check_resumed(given, out, run)
-        if not is_finished(run): check_writable(out)
+        if not is_finished(run) and is_owner(): check_writable(out)
         return out, run['args'], run
     _check_free(out, run)
-    check_writable(out)
+    if is_owner(): check_writable(out)
     return out, settings(given), None
 
 def _make_absolute(given):
@@ -564,13 +599,29 @@ def check_data(
     was = run['data']
     now = data_facts(learn)
     odd = [k for k in was if was[k] != now.get(k)]
-    if not odd: return
-    if odd == ['hash']: raise ValueError(f"the files, their split, labels or boxes changed since this run began; "
-                                         f"{out} cannot be resumed, start a new run with another --out")
+    root = run.get('args', {}).get('data')
+    said,n = what_changed(run, root and file_record(learn.dls, root), root, out)
+    if n and not said: warn(f"{n:,} files were written again since this run began, and there is no hash of their contents; "
+                            "the contents of others, for which there is one, are the same")
+    if not odd and not said: return
+    what = "the files, their split, labels or boxes" if odd in ([], ['hash']) else "the data"
     def counts(o): return f"{o['train']} {_things(learn.task)} to train on, {o['valid']} to validate, {len(o['classes'])} classes"
-    raise ValueError(f"the data changed since this run began: {counts(was)}, then {counts(now)}; "
-                     f"{out} cannot be resumed, start a new run with another --out")
+    said = [f"{counts(was)}, then {counts(now)}"]*(what == 'the data') + ([some(said)] if said else [])
+    raise ValueError(': '.join([f"{what} changed since this run began", *said]) +
+                     f"; {out} cannot be resumed, put them back, or start a new run with another --out")
 
+# %% ../nbs/82_cli.ipynb #8de7d532
+def check_same_recipe(
+    a:dict, # The options in full
+    run:dict # Contents of `run.json`
+):
+    "Refuse to resume with a recipe whose values changed"
+    was = run.get('made_from', {}).get('recipe')
+    said = recipe_changes(was, recipe_facts(_recipe(a))) if was else []
+    if said: raise ValueError(f"--recipe {a['recipe']} changed since this run began: {some(said)}; "
+                              "put it back, or start a new run with another --out")
+
+# %% ../nbs/82_cli.ipynb #be1bf561
 def data_line(
     a:dict, # The options in full
     facts:dict # From `data_facts`
@@ -583,6 +634,19 @@ def data_line(
     outputs = f"{n} {one if n == 1 else several}"
     counts = f"{facts['train']:,} {_things(task)} of {outputs} to train on, {facts['valid']:,} to validate"
     return f"{layout}: {counts}" if layout else counts
+
+# %% ../nbs/82_cli.ipynb #27914b2f
+def with_sampler(
+    a:dict, # The options in full
+    sampler # Of the run
+)->dict:
+    "The options with the name of the sampler that was chosen by default, where it has a name"
+    if a['sampler'] or a['recipe']: return a
+    for name in [*samplers, *(f'{o}+growing' for o in list(samplers)[1:]), 'progressive']:
+        with suppress(ValueError):
+            own = make_sampler(name, _train_size(a), a['bs'], a['epochs'], a['frames'])
+            if own == sampler: return {**a, 'sampler':name}
+    return a
 
 # %% ../nbs/82_cli.ipynb #0a26be7f
 def start_of(
@@ -619,8 +683,11 @@ def train_run(
     "Train from the start or from a checkpoint"
     from cvnets_nb.callback import EpochLines
     if run is None:
-        run = dict(args=a, data=data_facts(learn), versions=_versions())
+        rows = None if a['data'] is None else file_record(learn.dls, a['data'])
+        args = with_sampler(a, learn.dls.train.sampler)
+        run = dict(args=args, data=data_facts(learn), made_from=made_from(rows, _recipe(a)), versions=_versions())
         write_run(out, run)
+        if rows is not None: write_record(out, rows, a['data'])
     if hasattr(learn, 'recipe'): learn.fit_recipe(a['epochs'], start_epoch=start, cbs=EpochLines())
     else: learn.fit_one_cycle(a['epochs'], a['lr'], start_epoch=start, cbs=EpochLines())
     return run
@@ -643,7 +710,7 @@ def save_run(
     _save_weights(learn.model, out)
     learn.remove_cb(CheckpointCallback)
     learn.path = out
-    learn.export('model.pkl')
+    with whole_file(out/'model.pkl') as f: learn.export(f.name)
     history = learn.set.history if hasattr(learn, 'set') else []
     run = {**{k:v for k,v in run.items() if k != 'saved'}, learn.task.score:score, 'score':learn.task.say_score(score), 'valid_loss':loss,
            'things':_things(learn.task), 'device':str(learn.dls.device), 'set_history':history}
@@ -698,40 +765,33 @@ def _own_warnings(prog):
 def _clear(out):
     "Delete what a run left that ended before its first checkpoint"
     if has_checkpoint(out): return
+    drop_record(out)
     (out/'run.json').unlink(missing_ok=True)
     for d in (out/'checkpoint',out):
         if d.is_dir() and not any(d.iterdir()): d.rmdir()
 
-# %% ../nbs/82_cli.ipynb #2e09869c
-def _check_set(task):
-    "Refuse --set where it would do nothing"
-    if not task.default_set: raise ValueError(f"--set does not apply to {task.name}: a value is easy within a tolerance, which has "
-                                              "no option here; leave it out, or say set=SET(tol=...) to set_learner in Python")
+# %% ../nbs/82_cli.ipynb #7a7db57c
+@contextmanager
+def _one_line(p):
+    "End in one line where who reads the output is gone, or who started the command presses Ctrl-C"
+    try: yield
+    except KeyboardInterrupt: p.exit(130, f"\n{p.prog}: interrupted\n")
+    except OSError as e:
+        why = _unheard if isinstance(e, BrokenPipeError) else _output_fault()
+        if why is None: raise
+        p.exit(1, f"{p.prog}: error: {why}\n")
+    finally:
+        try: sys.stdout.flush()
+        except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # or Python says more
 
-def _prepared(p, argv):
-    "The run, its learner, None where the run is finished, and the epoch to begin at; or a refusal in one line"
-    try:
-        given = read_args(p, argv)
-        out,a,run = open_run(given)
-        if run is None: a = for_task(a, given, run_task(a).name)
-        if given.get('set'): _check_set(run_task(a))
-        if run and is_finished(run): return out, a, run, None, 0
-        learn = run_learner(a, out)
-        if run: check_data(learn, run, out)
-        start = start_of(learn, out, run, given.get('resume'))
-        if a['data'] is not None: print(data_line(a, data_facts(learn)), flush=True)
-    except (ValueError,OSError) as e: p.error(_as_options(str(e)))
-    except ImportError as e:
-        if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
-        p.error(str(e))
-    return out, a, run, learn, start
-
+# %% ../nbs/82_cli.ipynb #71cb7f02
 def _trained(p, learn, a, out, run, start):
     "Train, and tell how to continue where the training is interrupted"
     from cvnets_nb.callback.checkpoint import Terminated
     with nullcontext() if sys.stdout.isatty() else learn.no_bar():
         try: return save_run(learn, out, train_run(learn, a, out, run, start))
         except KeyboardInterrupt:
+            if read_run(out) is None: raise
             p.exit(130, f"\n{p.prog}: interrupted; continue with {p.prog} --resume --out {shlex.quote(str(out))}\n")
         except Terminated as e: p.exit(e.code, f"\n{p.prog}: told to end by SIGTERM; {_how_to_go_on(p, out)}\n")
         except BaseException as e:
@@ -747,10 +807,37 @@ def cvnets_train(
     "Train a model of images or videos and leave a folder with it and with what it cost"
     p = make_parser()
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')      # some consoles lack characters
-    with _own_warnings(p.prog):
-        out,a,run,learn,start = _prepared(p, argv)
+    with _own_warnings(p.prog), _one_line(p), ExitStack() as stack:
+        out,a,run,learn,start = _prepared(p, argv, stack)
         if learn is not None: run = _trained(p, learn, a, out, run, start)
         _report(out, run, learn)
+
+def _check_set(task):
+    "Refuse --set where it would do nothing"
+    if not task.default_set: raise ValueError(f"--set does not apply to {task.name}: a value is easy within a tolerance, which has "
+                                              "no option here; leave it out, or say set=SET(tol=...) to set_learner in Python")
+
+def _prepared(p, argv, stack):
+    "The run, its learner, None where the run is finished, and the epoch to begin at; or a refusal in one line"
+    try:
+        given = read_args(p, argv)
+        stack.enter_context(lock_run(given))
+        out,a,run = open_run(given)
+        if run is None: a = for_task(a, given, run_task(a).name)
+        if given.get('set'): _check_set(run_task(a))
+        if run and is_finished(run): return out, a, run, None, 0
+        if run: check_same_recipe(a, run)
+        learn = run_learner(a, out)
+        if run: check_data(learn, run, out)
+        start = start_of(learn, out, run, given.get('resume'))
+        if a['data'] is not None: print(data_line(a, data_facts(learn)), flush=True)
+    except (ValueError,OSError) as e:
+        if isinstance(e, OSError) and _output_fault(): raise
+        p.error(_as_options(str(e)))
+    except ImportError as e:
+        if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
+        p.error(str(e))
+    return out, a, run, learn, start
 
 # %% ../nbs/82_cli.ipynb #7e2b4287
 #| eval: false

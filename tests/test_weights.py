@@ -1,30 +1,50 @@
 "Published weights: what is listed, how it is fetched, and how a model starts from it"
-import hashlib, http.server, re, subprocess, sys, threading, time
+import errno, hashlib, http.server, io, re, subprocess, sys, threading, time
 import pytest, torch
 import cvnets_nb.tasks                # registers the segmenters, of which some weights are
 from torch import nn
 from cvnets_nb.models import create_model, list_models, list_weights, load_weights, weights as W
 from cvnets_nb.models.weights import adapt_input, cvnets_weights, download, elsewhere, published, torchvision_weights
 
-body = bytes(range(256))*4000
+def saved(**kw):
+    f = io.BytesIO()
+    torch.save(kw, f)
+    return f.getvalue()
+body, newer = saved(a=torch.arange(250_000.)), saved(a=-torch.arange(250_000.))
+half = len(body)//2
+page = b'<!doctype html><html><body>Please log in</body></html>'
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves `body`, in part where asked to; `/403` refuses, `/short/…` breaks off half way the first time,
-    `/deaf/…` knows no ranges, `/slow/…` answers late and sends small pieces"""
+    """Serves `body`, in part where asked to and its version is the one asked for. The first folder of a path says what is odd:
+    `/403` refuses, `/short/…` breaks off half way the first time, `/deaf/…` does so and knows no ranges, `/slow/…` answers late and
+    sends small pieces; `/swap/…` breaks off and has `newer` from then on, `/liar/…` so too, but answers as if nothing had changed;
+    `/mute/…` breaks off and tells no version, `/page/…` and `/plain/…` send a web page, `/endless/…` announces no length and is cut,
+    `/chunks/…` is cut between two chunks, `/shift/…` sends another range than it was asked for"""
     asked, cut = [], set()
     def log_message(self, *args): pass
     def do_GET(self):
-        want = self.headers.get('Range')
+        kind, want = self.path.split('/')[1], self.headers.get('Range')
         self.asked.append((self.path, want))
-        if self.path.startswith('/403'): return self.send_error(403)
-        start = int(re.match(r'bytes=(\d+)-', want)[1]) if want and not self.path.startswith('/deaf') else 0
-        if start >= len(body): return self.send_error(416)
+        again = self.path in self.cut
+        data = newer if kind in ('swap','liar') and again else page if kind in ('page','plain') else body
+        if kind == '403': return self.send_error(403)
+        tag = '"1"' if kind == 'liar' or data is body else '"2"'
+        start = int(re.match(r'bytes=(\d+)-', want)[1]) if want and kind != 'deaf' and self.headers['If-Range'] == tag else 0
+        if start >= len(data): return self.send_error(416)
         self.send_response(206 if start else 200)
-        self.send_header('Content-Length', str(len(body)-start))
+        if kind not in ('endless','chunks'): self.send_header('Content-Length', str(len(data)-start))
+        if kind == 'chunks': self.send_header('Transfer-Encoding', 'chunked')
+        if kind == 'page': self.send_header('Content-Type', 'text/html; charset=utf-8')
+        if start: self.send_header('Content-Range', f"bytes {start - 1000*(kind == 'shift')}-{len(data)-1}/{len(data)}")
+        if kind != 'mute': self.send_header('ETag', tag)
         self.end_headers()
-        part = body[start:]
-        if self.path.startswith(('/short','/deaf')) and self.path not in self.cut: self.cut.add(self.path); part = part[:len(part)//2]
-        if not self.path.startswith('/slow'): return self.wfile.write(part)
+        part = data[start:]
+        if kind in ('short','deaf','swap','liar','mute','endless','chunks','shift') and not again: self.cut.add(self.path); part = part[:len(part)//2]
+        if kind == 'chunks':
+            self.wfile.write(b'%x\r\n' % len(part) + part + b'\r\n' + b'0\r\n\r\n'*again)
+        elif kind != 'slow': self.wfile.write(part)
+        else: self.slowly(part)
+    def slowly(self, part):
         try:
             for i in range(0, len(part), 32000):
                 time.sleep(.05)
@@ -47,19 +67,58 @@ def test_fetched_once(url, tmp_path):
 
 @pytest.mark.parametrize('kind', ['short', 'deaf'])
 def test_goes_on_where_it_broke_off(url, tmp_path, kind):
-    with pytest.raises(ConnectionError, match='broke off after 512000 of 1024000 bytes; call again to go on'): download(f'{url}/{kind}/w.pt', tmp_path)
-    assert not (tmp_path/'w.pt').exists() and (tmp_path/'w.pt.part').stat().st_size == 512000
+    with pytest.raises(ConnectionError, match=f'broke off after {half} of {len(body)} bytes; call again to go on'): download(f'{url}/{kind}/w.pt', tmp_path)
+    assert not (tmp_path/'w.pt').exists() and (tmp_path/'w.pt.part').stat().st_size == half
     assert download(f'{url}/{kind}/w.pt', tmp_path).read_bytes() == body
-    assert Server.asked[-1] == (f'/{kind}/w.pt', 'bytes=512000-') and not (tmp_path/'w.pt.part').exists()
+    assert Server.asked[-1] == (f'/{kind}/w.pt', f'bytes={half}-') and [o.name for o in tmp_path.iterdir()] == ['w.pt']
 
-def test_a_part_that_is_already_whole_is_fetched_anew(url, tmp_path):
-    (tmp_path/'w.pt.part').write_bytes(body+b'more')
-    assert download(f'{url}/w.pt', tmp_path).read_bytes() == body
+@pytest.mark.parametrize('kind,asked', [('swap', 2), ('mute', 2), ('shift', 3), ('chunks', 2)])
+def test_what_cannot_be_continued_begins_anew(url, tmp_path, kind, asked):
+    "The file changed since, or nothing tells whether it did, or the server sends another piece than it was asked for"
+    with pytest.raises(ConnectionError, match='broke off after .* bytes'): download(f'{url}/{kind}/w.pt', tmp_path)
+    assert download(f'{url}/{kind}/w.pt', tmp_path).read_bytes() == (newer if kind == 'swap' else body)
+    assert len(Server.asked) == asked and [o.name for o in tmp_path.iterdir()] == ['w.pt']
+
+@pytest.mark.parametrize('kind,why', [('page', 'answered with a web page in place of a file'), ('plain', 'it is a web page, so it was deleted'),
+                                      ('endless', 'only a piece of one, so it was deleted')])
+def test_what_is_no_whole_file_of_weights_is_not_kept(url, tmp_path, kind, why):
+    with pytest.raises(ConnectionError, match=f'{why}; fetch the file by other means'): download(f'{url}/{kind}/w.pt', tmp_path)
+    assert not list(tmp_path.iterdir())
+
+def test_two_files_in_one_are_not_kept(url, tmp_path):
+    "A server that says nothing of a change is found out by the check sums in the file"
+    with pytest.raises(ConnectionError, match='broke off'): download(f'{url}/liar/w.pt', tmp_path)
+    with pytest.raises(ConnectionError, match='it was deleted'): download(f'{url}/liar/w.pt', tmp_path)
+    assert Server.asked[-1][1] == f'bytes={half}-' and not list(tmp_path.iterdir())
+    assert download(f'{url}/liar/w.pt', tmp_path).read_bytes() == newer
+
+def test_a_web_page_leaves_the_part_that_is_there(url, tmp_path, monkeypatch):
+    with pytest.raises(ConnectionError): download(f'{url}/short/w.pt', tmp_path)
+    def there(): return {o.name: o.read_bytes() for o in tmp_path.iterdir()}
+    before = there()
+    with pytest.raises(ConnectionError, match='a web page'): download(f'{url}/page/w.pt', tmp_path)
+    assert there() == before and len(before) == 2
+
+def test_a_full_disk_is_said_and_the_part_is_kept(url, tmp_path, monkeypatch):
+    def full(r, part, lock, have, want):
+        part.write_bytes(body[:1000])
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    with monkeypatch.context() as m, pytest.raises(OSError, match='the weights cannot be kept in .*No space left.*TORCH_HOME'):
+        m.setattr(W, '_copy', full)
+        download(f'{url}/w.pt', tmp_path)
+    assert download(f'{url}/w.pt', tmp_path).read_bytes() == body and Server.asked[-1][1] == 'bytes=1000-'
+
+@pytest.mark.parametrize('left', [body+b'more', body])
+def test_a_part_that_is_already_whole_is_fetched_anew(url, tmp_path, left):
+    (tmp_path/'w.pt.part').write_bytes(left)
+    assert download(f'{url}/w.pt', tmp_path).read_bytes() == body and Server.asked == [('/w.pt', None)]
+    (tmp_path/'v.pt.part').write_bytes(left), (tmp_path/'v.pt.part.json').write_text('{"version": "\\"1\\"", "size": 9}')
+    assert download(f'{url}/v.pt', tmp_path).read_bytes() == body and sorted(o.name for o in tmp_path.iterdir()) == ['v.pt', 'w.pt']
 
 def test_a_hash_in_the_name_is_checked(url, tmp_path):
     good = hashlib.sha256(body).hexdigest()[:8]
     assert download(f'{url}/net-{good}.pth', tmp_path).exists()
-    with pytest.raises(ConnectionError, match='another hash than 01234567'): download(f'{url}/net-01234567.pth', tmp_path)
+    with pytest.raises(ConnectionError, match='another hash than 01234567, so it was deleted'): download(f'{url}/net-01234567.pth', tmp_path)
     assert [o.name for o in tmp_path.iterdir()] == [f'net-{good}.pth']
 
 def test_a_refusal_says_what_to_do(url, tmp_path, monkeypatch):
@@ -75,7 +134,10 @@ def test_an_unreachable_host_says_what_to_do(tmp_path):
 def test_a_file_that_is_no_checkpoint_is_refused(url, tmp_path, monkeypatch):
     monkeypatch.setattr(W, 'CVNETS_URL', url)
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    with pytest.raises(ValueError, match='is not a plain checkpoint of tensors'): load_weights(create_model('mobilenetv1_025'), 'cvnets')
+    monkeypatch.setattr('test_weights.body', b'PK no checkpoint')
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match='it is no file of torch.save.*give its path'): load_weights(create_model('mobilenetv1_025'), 'cvnets')
+    assert not list((tmp_path/'checkpoints').iterdir())
 
 # Several processes
 

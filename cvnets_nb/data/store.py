@@ -275,7 +275,7 @@ def _write(self:ImageStore, part, keys, stamps, copies):
 @patch
 def _sweep(self:ImageStore):
     "Take away what a killed run left half written"
-    for f in self.folder.glob('.*.part.*'): f.unlink(missing_ok=True)
+    for f in (*self.folder.glob('.*.part.*'), *self.folder.glob('.index.*')): f.unlink(missing_ok=True)
 
 # %% ../../nbs/25_data.store.ipynb #b17f327d
 def n_cores()->int: # At least 1

@@ -6,13 +6,15 @@
 __all__ = ['CVNETS_URL', 'TORCHVISION', 'TIMM', 'read_weights', 'first_difference', 'Published', 'mobilenet_weights',
            'resnet_weights', 'mobilevit_weights', 'mobilevitv2_weights', 'range_augment_weights',
            'segmentation_weights', 'detection_weights', 'cvnets_weights', 'torchvision_weights', 'list_weights',
-           'is_published', 'published', 'download', 'elsewhere', 'without_wrapper', 'renamed', 'head_keys',
-           'lacks_head', 'with_head', 'load_weights', 'save_weights', 'adapt_input', 'pretrained_model', 'timm_from']
+           'is_published', 'published', 'weights_fault', 'download', 'elsewhere', 'without_wrapper', 'renamed',
+           'head_keys', 'lacks_head', 'with_head', 'load_weights', 'save_weights', 'adapt_input', 'pretrained_model',
+           'timm_from']
 
 # %% ../../nbs/38_models.weights.ipynb #ab3a61fc
-import hashlib, logging, os, pickle, re, sys
+import errno, glob, hashlib, json, logging, os, pickle, re, sys, zipfile
 from copy import deepcopy
 from collections.abc import Mapping
+from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError
@@ -26,7 +28,7 @@ from .layers import make_cfg
 def _read_torch(path):
     "A `.pt` or `.pth` file as torch objects, without running code"
     try: return torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as e:
         raise ValueError(f"source {str(path)!r} is not a plain checkpoint of tensors and is not loaded, "
                          "since unpickling runs code; save it again with torch.save(model.state_dict(), path)") from e
 
@@ -285,68 +287,172 @@ def published(
     have = ', '.join(p.source for p in rows) or 'none'
     raise ValueError(f"no weights{asked} for {arch}: there are {have}{hint}")
 
+# %% ../../nbs/38_models.weights.ipynb #7936b663
+_legacy = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'       # what `torch.save` began with before it wrote ZIP files
+
+def weights_fault(
+    file, # Path
+    suffix:str=None, # What it is to be, as in `read_weights`; None reads it from the path
+    announced:bool=True # Is it as long as a server said?
+)->str: # None where nothing is wrong
+    "Why a file cannot be a whole file of weights, from its form"
+    suffix = Path(file).suffix if suffix is None else suffix
+    with open(file, 'rb') as f: head = f.read(256)
+    if re.match(rb'\s*<(!doctype|html|\?xml|head|!--)', head, re.I): return "it is a web page"
+    if suffix == '.safetensors': return _safetensors_fault(file, head)
+    if suffix not in _readers: return None
+    if not head.startswith(_legacy): return _zip_fault(file)
+    if announced: return None
+    try: _read_torch(file)
+    except ValueError: return "it is only a piece of a file of torch.save"
+
+def _zip_fault(file):
+    try:
+        with zipfile.ZipFile(file) as z:
+            bad = z.testzip()
+            if bad: return f"its part {bad} is damaged"
+            if any(nm.endswith('data.pkl') for nm in z.namelist()): return None
+    except (zipfile.BadZipFile,OSError,EOFError,NotImplementedError,RuntimeError): pass
+    return "it is no file of torch.save, or only a piece of one"
+
+def _safetensors_fault(file, head):
+    n = int.from_bytes(head[:8], 'little')
+    size = os.path.getsize(file)
+    if not 2 <= n <= size-8: return "it is no safetensors file, or only a piece of one"
+    with open(file, 'rb') as f: text = f.read(8+n)[8:]
+    try: ends = [v['data_offsets'][1] for k,v in json.loads(text).items() if k != '__metadata__']
+    except (ValueError,KeyError,TypeError,IndexError,AttributeError): return "it is no safetensors file"
+    whole = 8 + n + max(ends, default=0)
+    return None if size == whole else f"it has {size:,} bytes, and {whole:,} by its own account"
+
 # %% ../../nbs/38_models.weights.ipynb #0f1172b2
 def download(
     url:str, # Where the file lies
     folder=None, # Where to write it; `None` is PyTorch's cache, `$TORCH_HOME/hub/checkpoints`
-    advice:str='' # What else can be done if it cannot be downloaded
+    advice:str='', # What else can be done if it cannot be downloaded
+    sha256:str=None # The hash it must have, or its beginning; None reads it from a name such as `resnet18-f37072fd.pth`
 )->Path: # The file
     "Download `url` once, resuming what an interrupted call has left; several processes may call it at once"
     folder = Path(folder or Path(torch.hub.get_dir())/'checkpoints')
     path = folder/_file_name(url)
     if path.exists(): return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with file_lock(path) as lock:
-        if path.exists(): return path          # another process has downloaded it meanwhile
-        part = path.with_name(f'{path.name}.part')
-        try: _append(url, part, lock)
-        except OSError as e:
-            what = f'answered {e.code} {e.reason}' if isinstance(e, HTTPError) else f'could not be read ({e})'
-            raise ConnectionError(f"{url} {what}; fetch the file by other means and give its path, "
-                                  f"load_weights(model, path){advice}") from e
-        _check_hash(url, part)
-        os.replace(part, path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(path) as lock:
+            if not path.exists(): _fetch(url, path, lock, sha256)      # or another process has it by now
+    except (OSError,HTTPException) as e: raise _not_fetched(url, folder, e, advice) from e
     return path
 
+def _fetch(url, path, lock, sha256):
+    "Download a file and check it, while this process holds `lock`"
+    part = path.with_name(f'{path.name}.part')
+    want = _append(url, part, lock)
+    why = _wrong_hash(part, sha256, path) if _hash_of(path, sha256) else weights_fault(part, path.suffix, bool(want))
+    if why:
+        part.unlink()
+        _tag(part).unlink(missing_ok=True)
+        raise ConnectionError(f"was downloaded, but {why}, so it was deleted")
+    if not lock.exists(): raise OSError('another process took over; call again')
+    os.replace(part, path)
+    _tag(part).unlink(missing_ok=True)
+
+_full = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+_closed = errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST
+
+def _not_fetched(url, folder, e, advice):
+    "The error for a file that could not be downloaded or kept"
+    if getattr(e, 'errno', None) in (*_full,*_closed): return OSError(e.errno,
+        f"the weights cannot be kept in {folder} ({e.strerror}): make room, or let TORCH_HOME name another folder")
+    what = f'answered {e.code} {e.reason}' if isinstance(e, HTTPError) else f'could not be read ({e})'
+    if type(e) is ConnectionError: what = str(e)          # our own
+    return ConnectionError(f"{url} {what}; fetch the file by other means and give its path, "
+                           f"load_weights(model, path){advice}")
+
+# %% ../../nbs/38_models.weights.ipynb #ff1b3f75
 def _file_name(url):
     "The name in the cache: CVNets' files of one name lie in several folders"
     if not url.startswith(CVNETS_URL): return url.rsplit('/',1)[-1]
     return url.split('/ml-research/models/')[-1].replace('/', '_')
 
-def _check_hash(url, part):
-    "Delete `part` and refuse it where its name contains another hash than it has"
-    sha = re.search(r'-([0-9a-f]{8,})\.', part.stem)
-    if not sha or hashlib.sha256(part.read_bytes()).hexdigest().startswith(sha[1]): return
-    part.unlink()
-    raise ConnectionError(f"{url} was downloaded with another hash than {sha[1]} and was deleted; call again")
+def _hash_of(path, sha256=None):
+    "The beginning of the hash that a file must have, or None"
+    sha = re.search(r'-([0-9a-f]{8,})\.', path.name)
+    return sha256 or sha and sha[1]
 
-def _request(url, have):
-    "Open `url`, without its first `have` bytes where the server can do that"
-    headers = {'User-Agent':'cvnets_nb'}
-    if have: headers['Range'] = f'bytes={have}-'
-    return urlopen(Request(url, headers=headers), timeout=30)
+def _wrong_hash(part, sha256, path):
+    "What is wrong with the hash of a file, None where it is right"
+    want = _hash_of(path, sha256)
+    have = hashlib.sha256(part.read_bytes()).hexdigest()
+    return None if have.startswith(want) else f"it has another hash than {want}"
+
+def _tag(part):
+    "The file that keeps what the server said of a part"
+    return part.with_name(f'{part.name}.json')
+
+def _known(part):
+    "`version` and `size` of the file that a part is of; empty where that is not known"
+    try: return json.loads(_tag(part).read_text(encoding='utf-8')) if part.exists() else {}
+    except (OSError,ValueError): return {}
+
+def _version(headers):
+    "What tells this state of a file from another: a strong ETag, or the time of its last change"
+    etag = headers.get('ETag') or ''
+    return etag if etag and not etag.startswith('W/') else headers.get('Last-Modified') or ''
 
 # %% ../../nbs/38_models.weights.ipynb #5f60fe87
-def _append(url, part, lock):
-    "Add to `part` what it still lacks of `url`, while this process holds `lock`"
-    have = part.stat().st_size if part.exists() else 0
-    try: r = _request(url, have)
+def _request(url, have=0, version=''):
+    "Open `url`, without its first `have` bytes where the server can do that and the file is still of that version"
+    headers = {'User-Agent':'cvnets_nb'}
+    if have: headers.update({'Range':f'bytes={have}-', 'If-Range':version})
+    return urlopen(Request(url, headers=headers), timeout=30)
+
+def _open(url, part):
+    "The answer of the server, how many bytes `part` has already, and how many the file has; 0 where that is not said"
+    known = _known(part)
+    have = part.stat().st_size if known.get('version') else 0
+    try: r = _request(url, have, known.get('version'))
     except HTTPError as e:
         if e.code != 416: raise               # 416: nothing comes after what we have, so it is whole or another file's
-        part.unlink()
-        return _append(url, part, lock)
-    resumed = getattr(r, 'status', None) == 206
-    if not resumed: have = 0
-    want = int(r.headers.get('Content-Length') or 0) + have
+        r = _request(url)
+    if getattr(r, 'status', None) == 206:
+        at = re.match(rf'bytes {have}-\d+/(\d+)$', r.headers.get('Content-Range') or '')
+        same = at and known.get('size') in (0, int(at[1])) and _version(r.headers) in ('', known['version'])
+        if same: return r,have,int(at[1])
+        r.close()
+        r = _request(url)
+    return r,0,int(r.headers.get('Content-Length') or 0)
+
+# %% ../../nbs/38_models.weights.ipynb #a7b481c4
+def _append(url, part, lock):
+    "Add to `part` what it still lacks of `url`, while this process holds `lock`; the announced size of the file"
+    r,have,want = _open(url, part)
+    with r:
+        if r.headers.get_content_type() in ('text/html','application/xhtml+xml'):
+            raise ConnectionError("answered with a web page in place of a file")
+        if not have: _begin(part, _version(r.headers), want)
+        try: whole = _copy(r, part, lock, have, want)
+        except IncompleteRead: whole = False
+    size = part.stat().st_size
+    of = f' of {want}' if want else ''
+    if not whole or size < want: raise OSError(f'broke off after {size}{of} bytes; call again to go on')
+    return want
+
+def _begin(part, version, size):
+    "Begin a part anew"
+    part.unlink(missing_ok=True)              # before what is known of it, since the process may be killed in between
+    for f in part.parent.glob(f'.{glob.escape(_tag(part).name)}.*'): f.unlink(missing_ok=True)
+    with whole_file(_tag(part)) as f: f.write_text(json.dumps(dict(version=version, size=size)), encoding='utf-8')
+
+def _copy(r, part, lock, have, want):
+    "Write what the server sends, to its end"
     bar = torch.hub.tqdm(total=want, initial=have, unit='B', unit_scale=True, desc=part.stem, leave=False,
                          disable=want < 1 << 20)
-    with r, open(part, 'ab' if resumed else 'wb') as f, bar:
+    with open(part, 'ab') as f, bar:
         while chunk := r.read(1 << 16):
             if not lock.exists(): raise OSError('another process took over; call again')
             f.write(chunk)
             bar.update(len(chunk))
-    size = part.stat().st_size
-    if want and size < want: raise OSError(f'broke off after {size} of {want} bytes; call again to go on')
+    return True
 
 # %% ../../nbs/38_models.weights.ipynb #42fb9fd8
 def elsewhere(
