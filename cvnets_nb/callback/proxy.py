@@ -24,7 +24,7 @@ from .select import sample_losses
 
 # %% ../../nbs/57a_callback.proxy.ipynb #8bcba1f2
 def choose_hardest(
-    ids:list, # An array for each step of a plan, in its order
+    ids, # A plan, or an array for each of its steps, in its order
     losses:list, # An array for each step: the loss of each of its samples
     keep:float, # Share of each group that is kept
     group:int # Consecutive steps that are compared with one another
@@ -32,7 +32,7 @@ def choose_hardest(
     "The samples with the largest losses of each group of steps"
     chosen = []
     for i in range(0, len(ids), group):
-        own = np.concatenate(ids[i:i+group])
+        own = np.concatenate([getattr(o, 'ids', o) for o in ids[i:i+group]])
         hardest_first = np.argsort(-np.concatenate(losses[i:i+group]), kind='stable')
         chosen.append(own[hardest_first[:max(1, round(keep*len(own)))]])
     return np.sort(np.concatenate(chosen))
@@ -200,7 +200,7 @@ def update_net(self:Proxy,
 @patch
 def train_epoch(self:Proxy,
     n_epoch:int # Epochs of this fit that the proxy is trained in
-)->tuple: # `(ids, losses)`, a list of arrays each
+)->tuple: # `(plan, losses)`: what it was trained by, and an array for each step
     "Train the proxy by the plan of this epoch, and note the loss of each sample"
     st = self._st
     began = time.perf_counter()
@@ -214,7 +214,7 @@ def train_epoch(self:Proxy,
         losses.append(self.train_step(batch, pos, learns=i % self.every == 0))
     losses = [o.cpu().numpy() for o in losses]
     self.add_cost(dl.plan, time.perf_counter()-began)
-    return [o.ids for o in dl.plan], losses
+    return dl.plan, losses
 
 @patch
 def count_net(self:Proxy,
@@ -250,16 +250,16 @@ def choose(self:Proxy):
     if first <= epoch < last and len(seen): chosen = self.hardest(seen, losses)
     active = whole_dl(self.dls.train).n if chosen is None else len(chosen)
     loss = float(np.concatenate(losses).mean()) if len(losses) else None
-    self.history.append(dict(epoch=len(self.history), seen=sum(map(len, seen)), active=active, loss=loss))
+    self.history.append(dict(epoch=len(self.history), seen=sum(map(len, losses)), active=active, loss=loss))
     return chosen
 
 @patch
 def hardest(self:Proxy,
-    ids:list, # An array for each step
+    plan, # That the proxy was trained by
     losses:list # An array for each step
 ): # Sorted ids, or None for all
     "The samples that the model trains on"
-    if np.isfinite(np.concatenate(losses)).all(): return choose_hardest(ids, losses, self.keep, self.group)
+    if np.isfinite(np.concatenate(losses)).all(): return choose_hardest(plan, losses, self.keep, self.group)
     warn(f"some losses of the proxy are no numbers, so this epoch holds all samples: give Proxy a smaller lr than {self.lr}")
 
 @patch
