@@ -111,27 +111,29 @@ class Resume(Callback):
     "Let the next fit go on where a checkpoint left off"
     order = -2000        # before all others, which are not called in epochs that are skipped
     name = 'resuming'
+    _stateattrs = ('sd','own')
     def __init__(self,
         sd:dict, # The part of a `training_state` that is for the fit
         own=None # A callback of ours that leaves with this one
     ):
+        self._init_state()
         self.sd,self.own = sd,own
         self.began = sd['callbacks'].get('checkpoint', {}).get('began')
+        self.done = False       # was everything put back?
         self.shift = 0          # steps of the epoch that another process trained
         self.held = None        # callbacks that wait while epochs are skipped
+    def _init_state(self):
+        super()._init_state()
+        self.sd = self.own = None
     def before_fit(self):
         if not is_fit(self.learn) or not fit_runs(self.learn): return
         self.learn.first_step = self.shift = 0
-        if self.sd is None: return self.leave()            # the fit before this one was broken off
+        if self.done: return self.leave()                  # the fit before this one was broken off
+        if self.sd is None: raise ValueError(
+            "this Learner is a copy of one that load_checkpoint put back, and a copy has no place to go on from: "
+            "call load_checkpoint, or learn.remove_cb(learn.resuming) to train its weights anew")
         check_goes_on(self.learn, self.sd)
-        left = self.sd['callbacks']
-        load_states(self.learn, left)
-        left.pop('checkpoint', None)
-        if left: warnings.warn(
-            f"the checkpoint has the state of {', '.join(left)}, and this Learner has no such callback: "
-            "training goes on without it")
-        if self.sd['n_epoch'] != self.learn.n_epoch: warnings.warn(
-            f"the checkpoint is of a fit of {self.sd['n_epoch']} epochs and this one has {self.learn.n_epoch}: the schedule differs")
+        self.load_rest()
     def before_epoch(self):
         if self.sd is None or not is_fit(self.learn) or not fit_runs(self.learn): return
         if self.learn.epoch < self.sd['epoch']:
@@ -145,13 +147,20 @@ class Resume(Callback):
         if self.held is None: return
         self.learn.cbs,self.held = self.held,None
         if self.learn.epoch+1 == self.learn.n_epoch: self.put_back()        # nothing is left to train
-    def before_batch(self):
-        if self.shift and self.learn.training: self.learn.iter += self.shift
-    def after_train(self): self.shift = 0
-    def after_fit(self):
-        if is_fit(self.learn) and fit_runs(self.learn): self.leave()
 
 # %% ../../nbs/52c_callback.resume.ipynb #e5d3ad87
+@patch
+def load_rest(self:Resume):
+    "Give callbacks of the fit their states, and say what is not the same"
+    left = self.sd['callbacks']
+    load_states(self.learn, left)
+    left.pop('checkpoint', None)
+    if left: warnings.warn(
+        f"the checkpoint has the state of {', '.join(left)}, and this Learner has no such callback: "
+        "training goes on without it")
+    if self.sd['n_epoch'] != self.learn.n_epoch: warnings.warn(
+        f"the checkpoint is of a fit of {self.sd['n_epoch']} epochs and this one has {self.learn.n_epoch}: the schedule differs")
+
 @patch
 def leave(self:Resume):
     "Take this callback out of the Learner"
@@ -183,7 +192,7 @@ def put_back(self:Resume):
     learn.first_step = sd['step']
     if sd['step']: return
     if rank_distrib() < len(sd['states']): set_rng_state(sd['states'][rank_distrib()]['rng'], learn.dls.loaders)
-    self.sd = None
+    self.sd,self.done = None,True
     self.end_last_epoch(sd)
 
 @patch
@@ -204,6 +213,17 @@ def hypers_of(
     return [{k:float(h[k]) for k in ('lr','wd') if isinstance(h.get(k), (int,float,np.number))} for h in opt.hypers]
 
 # %% ../../nbs/52c_callback.resume.ipynb #c0480811
+@patch
+def before_batch(self:Resume):
+    if self.shift and self.learn.training: self.learn.iter += self.shift
+
+@patch
+def after_train(self:Resume): self.shift = 0
+
+@patch
+def after_fit(self:Resume):
+    if is_fit(self.learn) and fit_runs(self.learn): self.leave()
+
 @patch
 def before_train(self:Resume):
     "Begin the pass over the plan at the next step"
@@ -231,11 +251,12 @@ def check_plan(self:Resume,
             f"the checkpoint is in the middle of epoch {sd['epoch']}, after {sd['step']} steps of a plan of {text.format(was)}, and "
             f"this fit has {text.format(now.get(k))}: go on with the same, or from a checkpoint of the end of an epoch")
 
+# %% ../../nbs/52c_callback.resume.ipynb #75949091
 @patch
 def begin(self:Resume):
     "Put back what is set when an epoch begins; called when the pass begins to read"
     learn,sd = self.learn,self.sd
-    self.sd = None
+    self.sd,self.done = None,True
     self.shift,learn.first_step = sd['step'],0
     same = sd['n_epoch'] == learn.n_epoch
     share = (learn.epoch + sd['step']/sd['plan']['steps'])/max(1, learn.n_epoch)
@@ -264,6 +285,7 @@ def put_back(
     load_plan_state(learn.dls.train, sd['plan'])
     if hasattr(learn, 'resuming'): learn.resuming.leave()
     load_states(learn, sd['callbacks'])
+    learn.first_step = 0
     own = None
     if has_plan(learn.dls.train) and not any(isinstance(cb, PlanCallback) for cb in learn.cbs):
         own = PlanCallback()         # reads each epoch by its plan, as `CheckpointCallback` did
