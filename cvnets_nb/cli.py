@@ -262,8 +262,10 @@ def read_run(
     "The contents of `run.json`"
     f = Path(out)/'run.json'
     if not os.path.isfile(f): return None             # which takes any name
-    try: return json.loads(f.read_text(encoding='utf-8'))
+    try: run = json.loads(f.read_text(encoding='utf-8'))
     except ValueError as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
+    if isinstance(run, dict) and isinstance(run.get('args'), dict): return run
+    raise ValueError(f"{f} is not of a run of cvnets_train; give another --out")
 
 def write_run(
     out, # Folder of a run
@@ -384,9 +386,11 @@ def lock_run(
     out = run_folder(given)
     run = read_run(out)
     odd = os.path.isfile(out) or run is None and given.get('resume')      # `open_run` refuses
+    finished = run is not None and is_finished(run)
     with ExitStack() as stack:
-        try: stack.enter_context(nullcontext() if odd else own_run(out, run is not None and is_finished(run)))
-        except OSError as e: raise _not_writable(out, e) from e
+        try: stack.enter_context(nullcontext() if odd else own_run(out, finished))
+        except OSError as e:
+            if not finished: raise _not_writable(out, e) from e           # it can be shown all the same
         yield
 
 # %% ../nbs/82_cli.ipynb #b86c05fb

@@ -31,14 +31,24 @@ def interrupted(argv):
         cvnets_train(list(map(str, argv)))
     assert e.value.code == 130
 
-@pytest.fixture
-def data(digit_files, tmp_path): return Path(shutil.copytree(digit_files, tmp_path/'data'))
+@pytest.fixture(scope='module')
+def trained(digit_files, tmp_path_factory):
+    "A folder of images and a run of it that was interrupted, each with a copy"
+    base = tmp_path_factory.mktemp('runs')
+    for o in ('data', 'data_was'): shutil.copytree(digit_files, base/o)
+    interrupted([*quick, '--data', base/'data', '--out', base/'run'])
+    return base
 
 @pytest.fixture
-def part(data, tmp_path, capsys):
+def data(trained):
+    "As it was, times included"
+    shutil.rmtree(trained/'data')
+    return Path(shutil.copytree(trained/'data_was', trained/'data'))
+
+@pytest.fixture
+def part(trained, data, tmp_path, capsys):
     "A run of `data` that can be resumed"
-    interrupted([*quick, '--data', data, '--out', tmp_path/'run'])
-    return tmp_path/'run'
+    return Path(shutil.copytree(trained/'run', tmp_path/'run'))
 
 # One owner
 

@@ -19,17 +19,17 @@ class Server(http.server.BaseHTTPRequestHandler):
     `/403` refuses, `/short/…` breaks off half way the first time, `/deaf/…` does so and knows no ranges, `/slow/…` answers late and
     sends small pieces; `/swap/…` breaks off and has `newer` from then on, `/liar/…` so too, but answers as if nothing had changed;
     `/mute/…` breaks off and tells no version, `/page/…` and `/plain/…` send a web page, `/endless/…` announces no length and is cut,
-    `/chunks/…` is cut between two chunks, `/shift/…` sends another range than it was asked for"""
+    `/chunks/…` is cut between two chunks, `/shift/…` sends another range than it was asked for, `/rude/…` the rest of another version"""
     asked, cut = [], set()
     def log_message(self, *args): pass
     def do_GET(self):
         kind, want = self.path.split('/')[1], self.headers.get('Range')
         self.asked.append((self.path, want))
         again = self.path in self.cut
-        data = newer if kind in ('swap','liar') and again else page if kind in ('page','plain') else body
+        data = newer if kind in ('swap','liar','rude') and again else page if kind in ('page','plain') else body
         if kind == '403': return self.send_error(403)
         tag = '"1"' if kind == 'liar' or data is body else '"2"'
-        start = int(re.match(r'bytes=(\d+)-', want)[1]) if want and kind != 'deaf' and self.headers['If-Range'] == tag else 0
+        start = int(re.match(r'bytes=(\d+)-', want)[1]) if want and kind != 'deaf' and (self.headers['If-Range'] == tag or kind == 'rude') else 0
         if start >= len(data): return self.send_error(416)
         self.send_response(206 if start else 200)
         if kind not in ('endless','chunks'): self.send_header('Content-Length', str(len(data)-start))
@@ -39,7 +39,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         if kind != 'mute': self.send_header('ETag', tag)
         self.end_headers()
         part = data[start:]
-        if kind in ('short','deaf','swap','liar','mute','endless','chunks','shift') and not again: self.cut.add(self.path); part = part[:len(part)//2]
+        if kind in ('short','deaf','swap','liar','rude','mute','endless','chunks','shift') and not again: self.cut.add(self.path); part = part[:len(part)//2]
         if kind == 'chunks':
             self.wfile.write(b'%x\r\n' % len(part) + part + b'\r\n' + b'0\r\n\r\n'*again)
         elif kind != 'slow': self.wfile.write(part)
@@ -72,11 +72,11 @@ def test_goes_on_where_it_broke_off(url, tmp_path, kind):
     assert download(f'{url}/{kind}/w.pt', tmp_path).read_bytes() == body
     assert Server.asked[-1] == (f'/{kind}/w.pt', f'bytes={half}-') and [o.name for o in tmp_path.iterdir()] == ['w.pt']
 
-@pytest.mark.parametrize('kind,asked', [('swap', 2), ('mute', 2), ('shift', 3), ('chunks', 2)])
+@pytest.mark.parametrize('kind,asked', [('swap', 2), ('rude', 3), ('mute', 2), ('shift', 3), ('chunks', 2)])
 def test_what_cannot_be_continued_begins_anew(url, tmp_path, kind, asked):
     "The file changed since, or nothing tells whether it did, or the server sends another piece than it was asked for"
     with pytest.raises(ConnectionError, match='broke off after .* bytes'): download(f'{url}/{kind}/w.pt', tmp_path)
-    assert download(f'{url}/{kind}/w.pt', tmp_path).read_bytes() == (newer if kind == 'swap' else body)
+    assert download(f'{url}/{kind}/w.pt', tmp_path).read_bytes() == (newer if kind in ('swap','rude') else body)
     assert len(Server.asked) == asked and [o.name for o in tmp_path.iterdir()] == ['w.pt']
 
 @pytest.mark.parametrize('kind,why', [('page', 'answered with a web page in place of a file'), ('plain', 'it is a web page, so it was deleted'),

@@ -342,7 +342,8 @@ def to_yaml(self:Recipe,
 )->str: # The text
     "The recipe as YAML"
     text = yaml.safe_dump(_plain(self, whole), sort_keys=False)
-    if file is not None: Path(file).write_text(text, encoding='utf-8')
+    if file is None: return text
+    with whole_file(file) as f: f.write_text(text, encoding='utf-8')
     return text
 
 def _plain(r, whole):
