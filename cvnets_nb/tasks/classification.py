@@ -20,7 +20,8 @@ from ..core import *
 from ..data.augment import recipe_tfms
 from ..data.digits import digit_traits, digits, tilted_digits
 from ..samplers import Progressive, SScFBS
-from ..data.folder import bench_data, folder_dls, folder_splits, has_table, read_table, table_dls
+from ..data.files import Files
+from ..data.folder import FolderClass, bench_data, folder_dls, folder_splits, has_table, read_table, table_dls
 from .core import *
 
 # %% auto #0
@@ -44,6 +45,9 @@ def read_classes(
     "The class of each training sample, without opening an image"
     tls = getattr(dl.dataset, 'tls', None)
     ys = dl.dataset.targets if tls is None else tls[-1]
+    if isinstance(getattr(ys, 'items', None), Files) and [type(f) for f in ys.tfms.fs] == [FolderClass, Categorize]:
+        label,cat = ys.tfms.fs
+        return ys.items.by_folder(lambda d: cat.vocab.o2i[label.of_folder(d)]).astype(np.int64)     # a folder has one class
     return np.fromiter((int(ys[i]) for i in range(dl.n)), np.int64, dl.n)
 
 def as_item(
