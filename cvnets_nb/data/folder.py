@@ -42,16 +42,6 @@ class Splits(NamedTuple):
         left = ', '.join(f'{o.name}/' for o in self.left)
         return f"{self.train.name}/ to train, {valid}" + (f"; {left} not used" if left else '')
 
-def _folders(tree, d):
-    "The sub-folders of `d` that may be classes, sorted"
-    return [o for o in tree.subs(d) if not _is_runs(tree, o)]
-
-def _is_runs(tree, d):
-    "Is this folder a run of our command, or does it hold such runs and no image?"
-    if tree[d].run or tree[d].n: return tree[d].run
-    inside = tree.subs(d)
-    return bool(inside) and all(_is_runs(tree, o) for o in inside)
-
 def _first(names, subs): return next((subs[nm] for nm in names if nm in subs), None)
 def _names(folders): return ', '.join(o.name for o in folders) or 'no folder'
 
@@ -73,7 +63,7 @@ def _alike(a, b):
 
 def _same_folders(tree, found):
     "Those of the folders that hold the same sub-folders, and the names of these"
-    inner = {o:[s.name for s in _folders(tree, o) if tree[s].kinds or tree[s].subs] for o in found}
+    inner = {o:[s.name for s in tree.subs(o) if tree[s].kinds or tree[s].subs] for o in found}
     deep = [o for o in found if inner[o]]
     pair = next((p for p in combinations(deep, 2) if _alike(*(inner[o] for o in p))), None)
     if pair is None: return [],[]
@@ -84,7 +74,7 @@ def _refuse_splits(tree, path, found):
     "Folders that hold the same sub-folders are not classes"
     alike,shared = _same_folders(tree, found)
     classes = [o for o in found if o not in alike and tree.holds_image(o)]
-    train = next((o for o in found if _says(o, train_names) and _folders(tree, o)), None)
+    train = next((o for o in found if _says(o, train_names) and tree.subs(o)), None)
     other = next((o for o in found if _says(o, valid_names)), None)
     if not alike and train and other: raise ValueError(
         f"{train.name} and {other.name} in {path} are named as splits, and {other.name} lacks the class folders of "
@@ -108,7 +98,7 @@ def _refuse_flat(tree, path, found):
 # %% ../../nbs/24_data.folder.ipynb #e0db22c0
 def _given_splits(tree, path, train, valid):
     "The folders that the user named"
-    found = _folders(tree, path)
+    found = tree.subs(path)
     if train is None: raise ValueError(
         f"valid={valid!r} needs train=, the name of the folder to train on ({_names(found[:5])})")
     given = [path/o for o in (train,valid) if o is not None]
@@ -119,11 +109,11 @@ def _given_splits(tree, path, train, valid):
 
 def _usual_splits(tree, path):
     "The folders with the usual names of splits, or all as classes"
-    found = _folders(tree, path)
-    deep = {o.name.lower():o for o in found if _folders(tree, o)}
+    found = tree.subs(path)
+    deep = {o.name.lower():o for o in found if tree.subs(o)}
     train = _first(train_names, deep)
-    classes = {o.name for o in _folders(tree, train)} if train else set()
-    shared = {k:o for k,o in deep.items() if classes & {c.name for c in _folders(tree, o)}}     # not `test/unknown`
+    classes = {o.name for o in tree.subs(train)} if train else set()
+    shared = {k:o for k,o in deep.items() if classes & {c.name for c in tree.subs(o)}}     # not `test/unknown`
     valid = _first(valid_names, shared)
     other = [o for k,o in deep.items() if k not in train_names + valid_names]
     unclear = other and valid is None
@@ -156,7 +146,7 @@ def _class_of(f, root): return f.relative_to(root).parts[0]
 
 def _one_class(tree, root, name):
     "The error for a folder that holds one class"
-    inner = _folders(tree, root/name)
+    inner = tree.subs(root/name)
     hint = f"; its folders are {_names(inner[:3])}: did you mean {inner[0].parent}?" if len(inner) > 1 else ''
     return ValueError(f"{root} has one class only, {name!r}; "
                       f"classification needs two, each in a folder of its own{hint}")
@@ -311,7 +301,7 @@ def has_table(
     path = Path(path)
     if not (path/table_name).is_file(): return False
     tree = list_tree(path)
-    return sum(map(tree.holds_image, _folders(tree, path))) < 2
+    return sum(map(tree.holds_image, tree.subs(path))) < 2
 
 def _read_rows(file):
     "The table as text, with its headings"
