@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['many_images', 'start_times', 'start_up', 'hand_over', 'checkpoint_times', 'rank_rate', 'world_rate', 'cluster']
 
-# %% ../nbs/81e_bench_startup.ipynb #ab8893f9
+# %% ../nbs/81e_bench_startup.ipynb #b9bea93a
 import gc, json, os, pickle, psutil, random, shutil, socket, subprocess, sys, tempfile, time
 import numpy as np, torch
 from multiprocessing.reduction import ForkingPickler
@@ -26,7 +26,7 @@ from .data.listing import index_files
 from .learner import set_learner
 from .samplers import SScFBS
 
-# %% ../nbs/81e_bench_startup.ipynb #6c6f6a9a
+# %% ../nbs/81e_bench_startup.ipynb #e5b8d0fd
 def many_images(
     folder, # Is made
     n:int, # Images to train on, and a twenty-sixth of that to validate, as in ImageNet
@@ -46,7 +46,7 @@ def many_images(
     fill('val', max(1, n//classes//26))
     return Path(folder)
 
-# %% ../nbs/81e_bench_startup.ipynb #80e10c7e
+# %% ../nbs/81e_bench_startup.ipynb #c5616e7c
 def _mb(info): return info/2**20
 
 def _workers_mb():
@@ -82,7 +82,7 @@ def start_times(
     seconds = dict(zip(('loaders','learner','batch'), np.diff(times).tolist()))
     return dict(n=len(learn.dls.train_ds), how=how, start=start or '', workers=workers, **seconds, memory=mb, worker=own, sent=sent)
 
-# %% ../nbs/81e_bench_startup.ipynb #553d179c
+# %% ../nbs/81e_bench_startup.ipynb #be6f8ea1
 def start_up(
     table, # CSV that rows are appended to
     path, # From `many_images`
@@ -108,7 +108,7 @@ def start_up(
                 write_row(table, {**row, 'how':way, 'round':r})
     return read_rows(table)
 
-# %% ../nbs/81e_bench_startup.ipynb #74305263
+# %% ../nbs/81e_bench_startup.ipynb #c84b8df3
 def hand_over(
     bs:int=392, # Ids in a step
     n:int=1_300_000, # Of so many
@@ -125,7 +125,7 @@ def hand_over(
         res[name] = dict(bytes=len(b), write_us=1e6*(made-start)/repeat, read_us=1e6*(time.perf_counter()-made)/repeat)
     return res
 
-# %% ../nbs/81e_bench_startup.ipynb #80b79b37
+# %% ../nbs/81e_bench_startup.ipynb #6b7a6842
 class _Timed(CheckpointCallback):
     "Measures what it does"
     seconds = 0.
@@ -151,7 +151,7 @@ def checkpoint_times(
     weights = sum(p.numel()*p.element_size() for p in learn.model.state_dict().values())
     return dict(n=len(dls.train_ds), arch=arch, seconds=own.seconds, bytes=size, weights=weights)
 
-# %% ../nbs/81e_bench_startup.ipynb #3a9bc9ce
+# %% ../nbs/81e_bench_startup.ipynb #0f96f648
 class _Rate(Callback):
     "Stops after so many steps, of which the first are not counted"
     order = 100
@@ -179,7 +179,7 @@ def rank_rate(
     rate = next(cb for cb in learn.cbs if isinstance(cb, _Rate))
     if os.environ.get('RANK', '0') == '0': Path(out).write_text(str(steps/rate.seconds))
 
-# %% ../nbs/81e_bench_startup.ipynb #421e5395
+# %% ../nbs/81e_bench_startup.ipynb #dc6ca9bb
 def _free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -204,7 +204,7 @@ def world_rate(
         if any(codes): raise RuntimeError(f"the processes ended with {codes}; what they printed says why")
         return float(out.read_text())
 
-# %% ../nbs/81e_bench_startup.ipynb #a7bbd946
+# %% ../nbs/81e_bench_startup.ipynb #09a7c6d9
 def cluster(
     folder='.', # Of the tables
     n:int=1_300_000, # Images

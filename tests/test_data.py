@@ -168,5 +168,10 @@ def test_what_fastai_does_with_items(digit_files, tmp_path):
     preds = learn.get_preds(dl=learn.dls.test_dl(items[:5]))[0]
     again = load_learner(tmp_path/'model.pkl')
     assert torch.equal(again.get_preds(dl=again.dls.test_dl(list(items[:5])))[0], preds)
+    read = folder_dls(digit_files, size=32, bs=16, num_workers=1).with_plan(MScVBS(size=32, bs=16), seed=1).train
+    for _ in read: pass
+    pool = read._workers[1]
+    for _ in read: pass
+    assert pool is not None and read._workers[1] is pool      # the items did not change
     stored = dls.cached(tmp_path/'store', progress=False)
     assert stored.train_ds.items is items and len(stored.train_ds) == len(items) and stored.one_batch()[0].shape[1] == 3
