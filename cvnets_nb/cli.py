@@ -577,10 +577,14 @@ def fingerprint(
     dls # From `run_data`
 )->str: # Of 16 characters
     "A hash of the files of both splits, with their boxes, or with their labels where a table has them"
+    from cvnets_nb.data.files import Files
     from cvnets_nb.tasks.core import target_tfms
     h = hashlib.sha256()
     tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), dict)]
     for ds in (dls.train_ds,dls.valid_ds):
+        if isinstance(ds.items, Files):                                       # a million paths, without making one
+            h.update(ds.items.digest().encode())
+            continue
         files = [o for o in ds.items if isinstance(o, (str,Path)) or hasattr(o, 'file')]       # not what is in memory
         h.update(repr([(str(o), o, *[t.get(os.path.abspath(str(o))) for t in tables]) for o in files]).encode('utf-8', 'surrogateescape'))
     return h.hexdigest()[:16]

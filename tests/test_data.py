@@ -1,9 +1,11 @@
 "What the notebooks of the data room cannot hold: worker processes, and a fresh interpreter"
-import os, pickle, subprocess, sys
+import multiprocessing, os, pickle, random, subprocess, sys, time
 import numpy as np, pytest, torch
 from PIL import Image
-from fastai.vision.all import DataBlock, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask
+from fastai.vision.all import DataBlock, ImageBlock, IndexSplitter, Interpretation, L, Learner, MaskBlock, PILImage, PILMask, accuracy, get_image_files, load_learner, nn
+from cvnets_nb.data import listing
 from cvnets_nb.data.digits import digits
+from cvnets_nb.data.files import Files
 from cvnets_nb.data.folder import folder_dls
 from cvnets_nb.data.loader import PlanDL
 from cvnets_nb.data.sized import AlbumentationsTfm, find_sized, get_albumentations
@@ -81,3 +83,95 @@ def test_albumentations_follow_a_plan_with_masks():
     assert [(x.shape[-2:], y.shape[-2:]) for x,y in dls.train] == [((it.h,it.w),)*2 for it in plan]
     assert isinstance(dls.valid, PlanDL) and {tuple(b[0].shape[-2:]) for b in dls.valid} == {(32,64)}
     assert tfm.get_size() == (32,64)                  # the transform it was made from is untouched
+
+# --- a large folder
+def _random_tree(root, seed):
+    "Folders and files with names of all kinds, hidden ones and links among them"
+    rng = random.Random(seed)
+    names = ['a', 'B', 'ä', 'a b', 'a-1', 'a.b', 'z', '.h', 'a!', 'x.jpg', '1.JPG', 'ü.png', 'a.jpeg', 'b.txt', '.h.jpg', 'jpg', 'a.jpg.bak', '日.webp']
+    folders = [root]
+    for _ in range(rng.randint(1, 40)):
+        f = rng.choice(folders)/rng.choice(names)
+        if f.exists(): continue
+        if rng.random() < .4:
+            f.mkdir()
+            folders.append(f)
+        else: f.touch()
+    return root
+
+@pytest.mark.parametrize('seed', range(20))
+def test_a_listing_is_what_fastai_finds(tmp_path, seed):
+    "The same files in the same order, from any folder in it; and again from its index, and when something has changed"
+    _random_tree(tmp_path, seed)
+    tree = listing.list_tree(tmp_path)
+    for d in [tmp_path, *tree.subs(tmp_path)]: assert list(tree.files(d)) == get_image_files(d).sorted()
+    listing.write_index(tmp_path, tree.folders)
+    _random_tree(tmp_path, seed+100)
+    found,_ = listing.read_tree(tmp_path, listing.read_index(tmp_path))
+    assert list(listing.Tree(tmp_path, found).files()) == get_image_files(tmp_path).sorted()
+
+def _list(path, log):
+    "What each rank does"
+    listing.index_from = 10
+    write = listing.write_index
+    def noted(*args):
+        with open(log, 'a') as f: f.write('written\n')
+        time.sleep(.2)                       # so that the others come while it is being made
+        write(*args)
+    listing.write_index = noted
+    assert len(listing.list_tree(path).files()) == 30
+
+def test_one_of_many_processes_makes_the_index(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    for i in range(30):
+        f = tmp_path/'data'/f'class{i%3}'/f'{i}.jpg'
+        f.parent.mkdir(parents=True, exist_ok=True)
+        f.touch()
+    with monkeypatch.context() as m:
+        m.setattr(listing, '_settled', 0)    # as if the files were old
+        ps = [multiprocessing.get_context('fork').Process(target=_list, args=(tmp_path/'data', tmp_path/'log')) for _ in range(3)]
+        for p in ps: p.start()
+        for p in ps: p.join()
+    assert [p.exitcode for p in ps] == [0,0,0]
+    assert (tmp_path/'log').read_text() == 'written\n'
+    assert (tmp_path/'data'/listing.index_name).is_file()
+
+def test_an_index_goes_to_the_cache_where_the_data_cannot_be_written_to(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    monkeypatch.setattr(listing, 'index_from', 2)
+    for c in 'ab':
+        (tmp_path/'data'/c).mkdir(parents=True)
+        for i in range(3): _noise(i).save(tmp_path/'data'/c/f'{i}.jpg')
+    (tmp_path/'data'/listing.index_name).mkdir()             # stands for a read-only folder, which is none to root
+    dls = folder_dls(tmp_path/'data', size=32, bs=2, num_workers=0)
+    beside,cached = listing.index_files(tmp_path/'data')
+    assert cached.is_file() and not list(beside.iterdir()) and len(dls.train_ds) + len(dls.valid_ds) == 6
+    seen = []
+    monkeypatch.setattr(listing, 'check_images', lambda files: seen.append(len(files)) or [])
+    folder_dls(tmp_path/'data', size=32, bs=2, num_workers=0)
+    assert seen == []                                        # what was found good is known
+
+def test_what_fastai_does_with_items(digit_files, tmp_path):
+    "Items that are no list of paths do what a list does: losses, exports, other loaders, copies, a store"
+    dls = folder_dls(digit_files, size=32, bs=16, num_workers=0).with_plan(MScVBS(size=32, bs=16), seed=1)
+    items = dls.train_ds.items
+    assert isinstance(items, Files) and sorted(items + dls.valid_ds.items) == get_image_files(digit_files).sorted()
+    assert L(items)[:2] == list(items)[:2] and len(pickle.loads(pickle.dumps(dls.train)).dataset.items) == len(items)
+    learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 3)), metrics=accuracy, path=tmp_path)
+    inter = Interpretation.from_learner(learn)
+    losses,ids,paths = inter.top_losses(3, items=True)
+    assert list(paths) == [dls.valid_ds.items[i] for i in ids]
+    inter.plot_top_losses(2)
+    learn.show_results()
+    learn.export('model.pkl')
+    assert (tmp_path/'model.pkl').stat().st_size < 60_000     # without a path or an id of a sample
+    preds = learn.get_preds(dl=learn.dls.test_dl(items[:5]))[0]
+    again = load_learner(tmp_path/'model.pkl')
+    assert torch.equal(again.get_preds(dl=again.dls.test_dl(list(items[:5])))[0], preds)
+    read = folder_dls(digit_files, size=32, bs=16, num_workers=1).with_plan(MScVBS(size=32, bs=16), seed=1).train
+    for _ in read: pass
+    pool = read._workers[1]
+    for _ in read: pass
+    assert pool is not None and read._workers[1] is pool      # the items did not change
+    stored = dls.cached(tmp_path/'store', progress=False)
+    assert stored.train_ds.items is items and len(stored.train_ds) == len(items) and stored.one_batch()[0].shape[1] == 3

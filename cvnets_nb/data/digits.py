@@ -21,7 +21,8 @@ __all__ = ['split_by_class', 'digit_items', 'digits_with', 'digits', 'digit_trai
 def split_by_class(
     labels, # One label a sample, of any sortable type
     valid_pct:float=0.2, # Share of each class that goes to validation; at least one sample is on either side
-    seed:int=42 # Names the split
+    seed:int=42, # Names the split
+    classes=None # Names of the classes, where labels are their numbers; for the message
 )->tuple: # Two sorted arrays of positions, training and validation
     "Split the samples at random, each class in the same proportion"
     if not 0 < valid_pct < 1: raise ValueError(
@@ -29,10 +30,10 @@ def split_by_class(
     names,ys = np.unique(np.asarray(labels), return_inverse=True)
     rng = rng_for(check_int('seed', seed, lo=0))
     valid = []
-    for c,nm in enumerate(names):
-        ids = np.flatnonzero(ys==c)
-        if len(ids)<2: raise ValueError(
-            f"class {str(nm)!r} has one sample, and a split needs two; add samples or leave the class out")
+    groups = np.split(np.argsort(ys, kind='stable'), np.bincount(ys).cumsum()[:-1])
+    for nm,ids in zip(names, groups):
+        if len(ids)<2: raise ValueError(f"class {str(nm if classes is None else classes[nm])!r} has one sample, "
+                                        "and a split needs two; add samples or leave the class out")
         k = max(1, round(len(ids)*valid_pct))
         valid.append(rng.permutation(ids)[:min(k, len(ids)-1)])
     valid = np.sort(np.concatenate(valid))

@@ -12,19 +12,21 @@ import numpy as np
 from fastcore.foundation import L
 from fasttransform import Transform
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
-from fastai.data.core import DataLoaders
-from fastai.data.transforms import IndexSplitter, IntToFloatTensor, RandomSplitter
-from fastai.data.transforms import get_image_files, image_extensions, parent_label
+from fastai.data.core import DataLoaders, Datasets
+from fastai.data.transforms import Categorize, IndexSplitter, IntToFloatTensor, RandomSplitter
+from fastai.data.transforms import get_image_files, parent_label
 from fastai.vision.augment import FlipItem, RandomResizedCrop, Resize
 from fastai.vision.data import ImageBlock
 from ..core import as_size, check_int, rng_for, warn
 from .cached import with_cache
 from .digits import split_by_class
-from .image import OpenImage, check_images, open_image
+from .files import Files
+from .image import OpenImage, check_images
+from .listing import Tree, bad_images, list_tree
 
 # %% auto #0
-__all__ = ['train_names', 'valid_names', 'table_name', 'Splits', 'folder_splits', 'FolderClass', 'FolderLoaders', 'folder_dls',
-           'Table', 'has_table', 'read_table', 'TableLabel', 'table_dls', 'bench_data']
+__all__ = ['train_names', 'valid_names', 'table_name', 'Splits', 'folder_splits', 'Scan', 'FolderClass', 'FolderLoaders',
+           'folder_dls', 'Table', 'has_table', 'read_table', 'TableLabel', 'table_dls', 'bench_data']
 
 # %% ../../nbs/24_data.folder.ipynb #26982e15
 train_names = 'train','training','trn'
@@ -39,24 +41,6 @@ class Splits(NamedTuple):
         valid = 'validation is drawn from it' if self.valid is None else f'{self.valid.name}/ to validate'
         left = ', '.join(f'{o.name}/' for o in self.left)
         return f"{self.train.name}/ to train, {valid}" + (f"; {left} not used" if left else '')
-
-def _folders(d):
-    "The sub-folders of `d` that may be classes, sorted"
-    return sorted(o for o in d.iterdir() if _may_hold(o) and not _is_runs(o))
-
-def _may_hold(o): return o.is_dir() and not o.name.startswith('.')
-def _is_run(d): return (d/'run.json').is_file()         # a run of our command, with its plots
-
-def _is_runs(d):
-    "Is this folder a run of our command, or does it hold such runs and no image?"
-    if _is_run(d): return True
-    inside = False
-    for o in d.iterdir():
-        if o.suffix.lower() in image_extensions: return False
-        if not _may_hold(o): continue
-        if not _is_runs(o): return False
-        inside = True
-    return inside
 
 def _first(names, subs): return next((subs[nm] for nm in names if nm in subs), None)
 def _names(folders): return ', '.join(o.name for o in folders) or 'no folder'
@@ -77,22 +61,20 @@ def _alike(a, b):
     "Do two lists of sub-folders have more than half of the shorter in common?"
     return 2*len(set(a) & set(b)) > min(len(a), len(b))
 
-def _holds_image(d): return any(f.suffix.lower() in image_extensions for f in d.rglob('*'))
-
-def _same_folders(found):
+def _same_folders(tree, found):
     "Those of the folders that hold the same sub-folders, and the names of these"
-    inner = {o:[s.name for s in _folders(o) if any(s.iterdir())] for o in found}
+    inner = {o:[s.name for s in tree.subs(o) if tree[s].kinds or tree[s].subs] for o in found}
     deep = [o for o in found if inner[o]]
     pair = next((p for p in combinations(deep, 2) if _alike(*(inner[o] for o in p))), None)
     if pair is None: return [],[]
     alike = [o for o in deep if any(_alike(inner[o], inner[p]) for p in pair)]
     return alike,[nm for nm in inner[pair[0]] if nm in inner[pair[1]]]
 
-def _refuse_splits(path, found):
+def _refuse_splits(tree, path, found):
     "Folders that hold the same sub-folders are not classes"
-    alike,shared = _same_folders(found)
-    classes = [o for o in found if o not in alike and _holds_image(o)]
-    train = next((o for o in found if _says(o, train_names) and _folders(o)), None)
+    alike,shared = _same_folders(tree, found)
+    classes = [o for o in found if o not in alike and tree.holds_image(o)]
+    train = next((o for o in found if _says(o, train_names) and tree.subs(o)), None)
     other = next((o for o in found if _says(o, valid_names)), None)
     if not alike and train and other: raise ValueError(
         f"{train.name} and {other.name} in {path} are named as splits, and {other.name} lacks the class folders of "
@@ -105,18 +87,18 @@ def _refuse_splits(path, found):
         "if they are the classes, say train='.'")
 
 # %% ../../nbs/24_data.folder.ipynb #f6825f66
-def _refuse_flat(path, found):
+def _refuse_flat(tree, path, found):
     "Folders that are all named as splits are not classes"
-    flat = [o for o in found if _holds_image(o)]
+    flat = [o for o in found if tree.holds_image(o)]
     if len(flat) < 2 or any(_as_split(o) == 1 for o in flat): return
     raise ValueError(
         f"{_names(flat[:3])} in {path} are named as splits, and there is no folder for each class in them; "
         "boxes need annotations that box_dls reads; if these folders are the classes, say train='.'")
 
 # %% ../../nbs/24_data.folder.ipynb #e0db22c0
-def _given_splits(path, train, valid):
+def _given_splits(tree, path, train, valid):
     "The folders that the user named"
-    found = _folders(path)
+    found = tree.subs(path)
     if train is None: raise ValueError(
         f"valid={valid!r} needs train=, the name of the folder to train on ({_names(found[:5])})")
     given = [path/o for o in (train,valid) if o is not None]
@@ -125,19 +107,19 @@ def _given_splits(path, train, valid):
     if train == '.' or valid is None: return Splits(*given)
     return Splits(*given, left=tuple(o for o in found if o not in given))
 
-def _usual_splits(path):
+def _usual_splits(tree, path):
     "The folders with the usual names of splits, or all as classes"
-    found = _folders(path)
-    deep = {o.name.lower():o for o in found if _folders(o)}
+    found = tree.subs(path)
+    deep = {o.name.lower():o for o in found if tree.subs(o)}
     train = _first(train_names, deep)
-    classes = {o.name for o in _folders(train)} if train else set()
-    shared = {k:o for k,o in deep.items() if classes & {c.name for c in _folders(o)}}     # not `test/unknown`
+    classes = {o.name for o in tree.subs(train)} if train else set()
+    shared = {k:o for k,o in deep.items() if classes & {c.name for c in tree.subs(o)}}     # not `test/unknown`
     valid = _first(valid_names, shared)
     other = [o for k,o in deep.items() if k not in train_names + valid_names]
     unclear = other and valid is None
-    if train is None or unclear: _refuse_splits(path, found)
+    if train is None or unclear: _refuse_splits(tree, path, found)
     if train is None:
-        _refuse_flat(path, found)
+        _refuse_flat(tree, path, found)
         return Splits(path)
     if unclear: raise ValueError(
         f"{train.name}/ in {path} looks like a split, and no name tells what {other[0].name}/ is: say "
@@ -147,42 +129,46 @@ def _usual_splits(path):
 def folder_splits(
     path, # A folder of class folders, or of splits with class folders in each
     train:str=None, # Name of the folder to train on; '.' is `path` itself; None looks for the usual names
-    valid:str=None # Name of the folder to validate on; with `train` alone, validation is drawn from it
+    valid:str=None, # Name of the folder to validate on; with `train` alone, validation is drawn from it
+    tree:Tree=None # Of `path`, where it is listed already
 )->Splits:
     "Which folders hold the classes, by the usual names of splits or by those given"
     path = Path(path)
     if not path.is_dir():
         problem = 'is a file' if path.exists() else 'does not exist'
         raise ValueError(f"path must be a folder of class folders, and {path} {problem}")
-    if train is None and valid is None: return _usual_splits(path)
-    return _given_splits(path, train, valid)
+    if tree is None: tree = list_tree(path)
+    if train is None and valid is None: return _usual_splits(tree, path)
+    return _given_splits(tree, path, train, valid)
 
 # %% ../../nbs/24_data.folder.ipynb #d506decb
 def _class_of(f, root): return f.relative_to(root).parts[0]
 
-def _without_runs(files, root):
-    "The files that lie in no run of our command"
-    def in_run(d): return d != root and (_is_run(d) or in_run(d.parent))
-    runs = {d for d in {f.parent for f in files} if in_run(d)}
-    return files.filter(lambda f: f.parent not in runs)
-
-def _one_class(root, name):
+def _one_class(tree, root, name):
     "The error for a folder that holds one class"
-    inner = _folders(root/name)
+    inner = tree.subs(root/name)
     hint = f"; its folders are {_names(inner[:3])}: did you mean {inner[0].parent}?" if len(inner) > 1 else ''
     return ValueError(f"{root} has one class only, {name!r}; "
                       f"classification needs two, each in a folder of its own{hint}")
 
-def _scan(root):
-    "The image files under `root`, sorted, and the class of each"
-    files = _without_runs(get_image_files(root).sorted(), root)
+class Scan(NamedTuple):
+    "The images of a folder of class folders"
+    files:Files # Sorted
+    ys:np.ndarray # The number of the class of each
+    names:list # Of the classes, sorted
+
+def _scan(tree, root):
+    "The image files under `root` and the class of each"
+    files = tree.files(root)
     if not files: raise ValueError(f"no images in {root}; it should hold one folder of images for each class")
-    loose = [f for f in files if f.parent==root]
+    loose = files.take(np.flatnonzero(files.by_folder(lambda d: d == root)))
     if loose: raise ValueError(f"{loose[0]} lies in no class folder ({len(loose)} such images); "
                                "move it into one, since the folder's name is the class")
-    names = [_class_of(f, root) for f in files]
-    if len(set(names)) == 1: raise _one_class(root, names[0])
-    return files, names
+    found = {}
+    ys = files.by_folder(lambda d: found.setdefault(_class_of(d, root), len(found)))
+    names = sorted(found)
+    if len(names) == 1: raise _one_class(tree, root, names[0])
+    return Scan(files, np.argsort([found[o] for o in names])[ys], names)
 
 # %% ../../nbs/24_data.folder.ipynb #2030217f
 def _say_bad(bad, n):
@@ -190,38 +176,40 @@ def _say_bad(bad, n):
     first = '; '.join(f'{f} ({why})' for f,why in bad[:5])
     return f"{len(bad)} of {n} images cannot be read: {first}" + ("; ..." if len(bad) > 5 else '')
 
-def _readable(scans, skip):
+def _readable(trees, scans, skip, index):
     "`scans` without the files that cannot be read; refuses them unless `skip`"
-    files = [f for fs,_ in scans for f in fs]
-    bad = check_images(files)
+    bad = [o for tree,scan in zip(trees, scans) for o in bad_images(tree, scan.files, index)]
     if not bad: return scans
-    said = _say_bad(bad, len(files))
+    said = _say_bad(bad, sum(len(o.files) for o in scans))
     if not skip: raise ValueError(f"{said}. Mend or delete them (check_images(get_image_files(path)) lists all), "
                                   "or leave them out, skip=True")
     warn(f'{said}; they are left out')
     out = {f for f,_ in bad}
-    return [_without(fs, names, out) for fs,names in scans]
+    return [_without(o, out) for o in scans]
 
-def _without(files, names, out):
+def _without(scan, out):
     "Files and their classes without those in `out`"
-    kept = [(f,nm) for f,nm in zip(files, names) if f not in out]
-    gone = sorted(set(names) - {nm for _,nm in kept})
-    if gone: raise ValueError(f"no image of class {gone[0]!r} can be read; mend them or take the class away")
-    return L(f for f,_ in kept), [nm for _,nm in kept]
+    kept = np.array([f not in out for f in scan.files])
+    gone = np.setdiff1d(scan.ys, scan.ys[kept])
+    if len(gone): raise ValueError(f"no image of class {scan.names[gone[0]]!r} can be read; mend them or take the class away")
+    return Scan(scan.files.take(np.flatnonzero(kept)), scan.ys[kept], scan.names)
 
-def _class_split(splits, valid_pct, seed, verify=False, skip=False):
-    "`(files, names, valid)`: every image of the folders, its class, and the positions of the validation set"
-    scans = [_scan(r) for r in splits[:2] if r is not None]
-    if verify: scans = _readable(scans, skip)
-    files,names = scans[0]
-    if len(scans) == 1: return files, names, split_by_class(names, valid_pct, seed)[1]
-    vfiles,vnames = scans[1]
-    odd = sorted(set(names) ^ set(vnames))
+def _class_split(tree, splits, valid_pct, seed, verify=False, skip=False, index=True):
+    "`(files, names, n)`: the images of the folders, the `n` of the training set first, and the classes"
+    roots = [r for r in splits[:2] if r is not None]
+    trees = [tree if r in tree else list_tree(r, index) for r in roots]            # a user may name a folder elsewhere
+    scans = [_scan(*o) for o in zip(trees, roots)]
+    if verify: scans = _readable(trees, scans, skip, index)
+    files,ys,names = scans[0]
+    if len(scans) == 1:
+        train,valid = split_by_class(ys, valid_pct, seed, names)
+        return files.take(np.concatenate([train, valid])), names, len(train)
+    odd = sorted(set(names) ^ set(scans[1].names))
     if odd:
         part = splits.train.name if odd[0] in names else splits.valid.name
         raise ValueError(f"class {odd[0]!r} is in {part}/ only ({len(odd)} such classes in {splits.train.parent}); "
                          "add its images to the other split or take the folder away")
-    return files+vfiles, names+vnames, list(range(len(files), len(files)+len(vfiles)))
+    return files + scans[1].files, names, len(files)
 
 # %% ../../nbs/24_data.folder.ipynb #0ce92ce1
 class FolderClass(Transform):
@@ -238,13 +226,18 @@ class FolderClass(Transform):
         if not isinstance(f, (str,Path)): raise ValueError(
             f"this {type(f).__name__} has no path, and the label of an image is the name of its folder: "
             "give paths, or leave with_labels=True out")
-        f = Path(os.path.abspath(f))
-        own = next((_class_of(f, r) for r in self.roots if f.is_relative_to(r) and f.parent != r), None)
-        name = own or next((o.name for o in f.parents if o.name in self.names), f.parent.name)
+        name = self.of_folder(os.path.dirname(f))
         if name not in self.names: raise ValueError(
-            f"{f} is of class {name!r}, which the training did not have; "
+            f"{os.path.abspath(f)} is of class {name!r}, which the training did not have; "
             f"its classes are {', '.join(sorted(self.names))}")
         return name
+    def of_folder(self,
+        d # A folder of images
+    )->str: # Which may be no class
+        "The class of the images in a folder"
+        d = Path(os.path.abspath(d))
+        own = next((_class_of(d, r) for r in self.roots if d.is_relative_to(r) and d != r), None)
+        return own or next((o.name for o in (d,*d.parents) if o.name in self.names), d.name)
 
 # %% ../../nbs/24_data.folder.ipynb #4d086b4f
 class FolderLoaders(DataLoaders):
@@ -273,19 +266,21 @@ def folder_dls(
     skip:bool=False, # Leave out what cannot be read, with a warning, in place of an error?
     train:str=None, # Name of the folder to train on, where it is not a usual one; '.' is `path` itself
     valid:str=None, # Name of the folder to validate on
-    cache=False # Read training images from small copies? True keeps them beside the data, a path there (`dls.cached`)
+    cache=False, # Read training images from small copies? True keeps them beside the data, a path there (`dls.cached`)
+    index:bool=True # Keep the list of 20,000 images or more, and what was found good, in a file beside them?
 )->DataLoaders:
     "`DataLoaders` of a folder of images, checked first"
-    splits = folder_splits(path, train, valid)
-    files,names,valid = _class_split(splits, valid_pct, seed, verify, skip)
+    tree = list_tree(path, index) if Path(path).is_dir() else None
+    splits = folder_splits(path, train, valid, tree)
+    files,names,n = _class_split(tree, splits, valid_pct, seed, verify, skip, index)
     if item_tfms is None: item_tfms = [RandomResizedCrop(as_size(size), min_scale=0.5)] + [FlipItem()]*flip
     image = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
+    block = DataBlock((image, CategoryBlock), item_tfms=item_tfms, batch_tfms=batch_tfms)
     label = FolderClass([r for r in splits[:2] if r is not None], names)
-    block = DataBlock((image, CategoryBlock), get_y=label, splitter=IndexSplitter(valid),
-                      item_tfms=item_tfms, batch_tfms=batch_tfms)
-    kw = {}
-    if len(files)-len(valid) < check_int('bs', bs): kw = dict(drop_last=False)    # fastai would drop the only batch
-    dls = block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=Path(path), **kw)
+    kw = dict(after_item=block.item_tfms, after_batch=block.batch_tfms, num_workers=num_workers, path=Path(path))
+    if n < check_int('bs', bs): kw['drop_last'] = False          # fastai would drop the only batch
+    dsets = Datasets(files, [[OpenImage()], [label, Categorize(names)]], splits=[slice(n), slice(n, None)], n_inp=1)
+    dls = dsets.dataloaders(bs=bs, **kw)
     return with_cache(FolderLoaders(*dls.loaders, path=dls.path, device=dls.device), cache)
 
 # %% ../../nbs/24_data.folder.ipynb #de1de7cc
@@ -304,7 +299,9 @@ def has_table(
 )->bool:
     "Is there a table of labels, and no two folders of images that would be classes?"
     path = Path(path)
-    return (path/table_name).is_file() and sum(map(_holds_image, _folders(path))) < 2
+    if not (path/table_name).is_file(): return False
+    tree = list_tree(path)
+    return sum(map(tree.holds_image, tree.subs(path))) < 2
 
 def _read_rows(file):
     "The table as text, with its headings"

@@ -24,6 +24,7 @@ from ..samplers import SScFBS
 from ..samplers.order import as_ids
 from ..samplers.plan import time_of
 from .arrays import array_reader, targets_stay
+from .files import Files
 from .sized import find_sized, has_time, set_strength, set_time, size_pct
 from .workers import Workers, compact
 
@@ -192,7 +193,7 @@ def _steps(self:PlanDL, plan):
     "The steps of `plan`; where somebody fixed the ids, as `get_preds` does, those, cut as the plan is"
     fixed = getattr(self.get_idxs, '__func__', None) is not PlanDL.get_idxs
     idxs = iter(self.get_idxs()) if fixed else None
-    for it in plan: yield it.h, it.w, list(itertools.islice(idxs, len(it.ids))) if fixed else it.ids, *time_of(it)
+    for it in plan: yield it.h, it.w, np.fromiter(itertools.islice(idxs, len(it.ids)), np.int64) if fixed else it.ids, *time_of(it)
 
 @patch
 def strength_at(self:PlanDL,
@@ -309,6 +310,9 @@ class _Form(pickle.Pickler):
         self.held = []                       # what is compared by itself
     def persistent_id(self, o):
         if isinstance(o, ModuleType): return o.__name__
+        if isinstance(o, Files):                        # do not change
+            self.held.append(o)
+            return 'Files'
         if isinstance(o, (L,list,tuple,dict)) and len(o) > _few: return self.long(o.items if isinstance(o, L) else o)
     def long(self, o):
         "A long collection: as its own copy, which is compared item by item, where no item can be changed in place"

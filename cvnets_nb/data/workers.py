@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from fastai.data.core import Datasets
+from .files import Files
 
 # %% auto #0
 __all__ = ['PathList', 'compact', 'Workers']
@@ -42,6 +43,7 @@ _many = 4096       # paths below which a list of them is no burden
 
 def _as_one(items, made):
     "`items` as a `PathList` where they are many paths; each list once"
+    if isinstance(items, Files): return items              # are in one piece already
     if id(items) in made: return made[id(items)]
     held = getattr(items, 'items', items)                   # of an `L`
     paths = len(held) >= _many and isinstance(held, (list,tuple)) and isinstance(held[0], (str,Path))

@@ -4,12 +4,12 @@
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #1c6b19ae
 from __future__ import annotations
-import os
 from dataclasses import dataclass
 from typing import ClassVar
 from torch import nn
 from fastai.data.transforms import Categorize
 from fastai.metrics import accuracy, top_k_accuracy
+from ...data.listing import list_tree
 from ...samplers import VideoSSc
 from ...models import list_models
 from ...models.registry import check_name, prefix_of
@@ -54,8 +54,7 @@ def has_videos(
     path # A folder
 )->bool:
     "Is there a video file in this folder, at any depth?"
-    files = (f for _,_,names in os.walk(path) for f in names if not f.startswith('.'))
-    return any(os.path.splitext(f)[1].lower() in video_extensions for f in files)
+    return any(f'.{o}' in video_extensions for o in list_tree(path).kinds)
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #1f83ca5b
 def top_5(
