@@ -10,11 +10,12 @@ __all__ = ['samplers', 'clip_samplers', 'make_sampler', 'whole', 'pixels', 'shar
            'data_line', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
-import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, warnings
-from contextlib import contextmanager, nullcontext
+import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, traceback, warnings
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from .core import PackageWarning, as_size, save_tensors, usable_cores, warn, whole_file
+from .cli_ranks import Team, is_lost, own_chances, place_of, say_lost, team_of, together
 from .samplers import *
 from .samplers.multiscale import scaled_size
 
@@ -160,9 +161,14 @@ def _default_text(name):
 # %% ../nbs/82_cli.ipynb #d2e97301
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` with error messages of one line"
+    raises = False      # are errors raised, so that several processes agree on them?
     def error(self, message):
         message = re.sub(r'argument (\S+): ignored explicit argument (.*)', r'\1 takes no value, and got \2; leave it out', message)
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+        message = ' '.join(message.split())
+        if self.raises: raise ValueError(message)
+        self.exit(2, f"{self.prog}: error: {message}\n")
+    def print_help(self, file=None):
+        if os.environ.get('RANK', '0') in ('','0') or os.environ.get('WORLD_SIZE', '1') in ('','1'): super().print_help(file)
 
 # %% ../nbs/82_cli.ipynb #2561d27d
 def _data_options(add):
@@ -208,8 +214,8 @@ def _training_options(add):
     add('size', "base size of the images in pixels: a number, or HEIGHTxWIDTH", type=pixels, metavar='N')
     add('train-size', "size to train at, smaller than the size of validation, --size: a share of it, e.g. 0.75, or pixels",
         type=share_or_pixels, metavar='N', dest='train_size')
-    add('bs', "batch size at the size trained at", type=whole(1), metavar='N')
-    add('lr', "largest learning rate of the one-cycle schedule", type=positive, metavar='X')
+    add('bs', "batch size at the size trained at, of each process under torchrun", type=whole(1), metavar='N')
+    add('lr', "largest learning rate of the one-cycle schedule, whatever the number of processes", type=positive, metavar='X')
     add('workers', "processes that read images (default: 0; with --data and a GPU one per core, at most 16, and without a GPU a quarter of that)", type=whole(0),
         metavar='N')
     add('seed', "seed of the split, the initial weights, the plans and the crops", type=whole(0), metavar='N')
@@ -375,11 +381,17 @@ def _make_absolute(given):
     if data is not None: given['data'] = str(Path(data).expanduser().resolve())
     if recipe and recipe.endswith(('.yaml','.yml')): given['recipe'] = str(Path(recipe).expanduser().resolve())
 
+def _count(n): return f"{n} process{'es'*(n != 1)}"
+
 def _check_resumed(given, out, run):
     "Refuse to resume where there is no run, or one with other options"
     if run is None:
         raise ValueError(f"--resume: {out} holds no run; leave --resume out to start one, "
                          "or give the --out of the run to resume")
+    was,now = run.get('processes', 1),place_of().world
+    if was != now and not is_finished(run): raise ValueError(
+        f"the run in {out} began on {_count(was)}, and this is {_count(now)}: its plans, batches and random numbers are those of {was}; "
+        f"resume it on {_count(was)}, or start a new run with another --out")
     for k,v in given.items():
         was = run['args'].get(k)
         if v != was: raise ValueError(f"{_option(k, v)} contradicts the run in {out}, which has {_option(k, was)}; "
@@ -433,7 +445,8 @@ def run_data(
 ):  # `DataLoaders`
     "The images or videos of a run, checked"
     task = run_task(a)
-    workers = n_workers(a['workers'], a['data'], _quietly().default_device().type == 'cuda', usable_cores())
+    cores = max(1, usable_cores()//place_of().near)
+    workers = n_workers(a['workers'], a['data'], _quietly().default_device().type == 'cuda', cores)
     kw = dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=workers, **own_options(a, task))
     if a['cache']: _check_cache(a['data'], task)
     return task.toy(**kw) if a['data'] is None else task.folder(a['data'], **kw)
@@ -502,7 +515,7 @@ def run_learner(
 def _fitted(recipe, a, n):
     "The recipe for `n` images and the options of a run"
     own = {k:a[k] for k in ('lr','frames') if a[k] and k in recipe.values()}
-    return recipe.scaled(epochs=a['epochs'], n=n, bs=a['bs'], size=min(as_size(_size(a)))).replace(**own)
+    return recipe.scaled(epochs=a['epochs'], n=n, bs=a['bs']*place_of().world, size=min(as_size(_size(a)))).replace(**own)
 
 def _instead(a, e):
     "The sampler that fits the model; refuses to make one size of several that were asked for"
@@ -575,12 +588,14 @@ def train_run(
     "Train from the start or from the last checkpoint"
     from cvnets_nb.callback import EpochLines, load_checkpoint
     if run is None:
-        run = dict(args=a, data=data_facts(learn), versions=_versions())
-        write_run(out, run)
+        run = dict(args=a, data=data_facts(learn), versions=_versions(), processes=place_of().world)
+        if place_of().first: write_run(out, run)
     last = Path(out)/'checkpoint'/'last.pth'
     start = load_checkpoint(learn, last) if last.is_file() else 0
-    if hasattr(learn, 'recipe'): learn.fit_recipe(a['epochs'], start_epoch=start, cbs=EpochLines())
-    else: learn.fit_one_cycle(a['epochs'], a['lr'], start_epoch=start, cbs=EpochLines())
+    own_chances(learn, a['seed'])
+    with together(learn):
+        if hasattr(learn, 'recipe'): learn.fit_recipe(a['epochs'], start_epoch=start, cbs=EpochLines())
+        else: learn.fit_one_cycle(a['epochs'], a['lr'], start_epoch=start, cbs=EpochLines())
     return run
 
 def _versions():
@@ -596,7 +611,8 @@ def save_run(
     "Write the model, its costs and the results, and delete the checkpoints"
     from cvnets_nb.callback import CheckpointCallback
     out = Path(out)
-    loss,score,*_ = map(float, learn.validate())
+    with together(learn): loss,score,*_ = map(float, learn.validate())
+    if not place_of().first: return run                # the first process writes
     _save_costs(learn.cost, out)
     _save_weights(learn.model, out)
     learn.remove_cb(CheckpointCallback)
@@ -643,11 +659,12 @@ def _as_options(text):
     return text
 
 @contextmanager
-def _own_warnings(prog):
-    "Print each warning of this package as a line on standard error"
+def _own_warnings(prog, team):
+    "Print each warning of this package as a line on standard error, once where several processes have it"
     with warnings.catch_warnings():
         was = warnings.showwarning
         def show(message, category, filename, lineno, file=None, line=None):
+            if not team.speaks(f'{category.__name__} {message}'): return
             if issubclass(category, PackageWarning): print(f'{prog}: {_as_options(str(message))}', file=sys.stderr)
             else: was(message, category, filename, lineno, file, line)
         warnings.showwarning = show
@@ -661,50 +678,103 @@ def _clear(out):
         if d.is_dir() and not any(d.iterdir()): d.rmdir()
 
 # %% ../nbs/82_cli.ipynb #db7f466d
+def _check_set(task):
+    "Refuse --set where it would do nothing"
+    if not task.default_set: raise ValueError(f"--set does not apply to {task.name}: a value is easy within a tolerance, which has "
+                                              "no option here; leave it out, or say set=SET(tol=...) to set_learner in Python")
+
+def _made_learner(a, out, run, given):
+    "The learner of a run, which is checked against the run that it resumes"
+    if given.get('set'): _check_set(run_task(a))
+    learn = run_learner(a, out)
+    if run: check_data(learn, run, out)
+    return learn, None if a['data'] is None else data_line(a, data_facts(learn))
+
+def _opened(given):
+    "The folder, the options and the run"
+    out,a,run = open_run(given)
+    return (out, for_task(a, given, run_task(a).name), None) if run is None else (out, a, run)
+
+def _prepared(p, argv, team):
+    "The run and its learner, None where the run is finished; or a refusal in one line"
+    p.raises = team.many
+    with _refused(p, team):
+        given = team.agree(lambda: read_args(p, argv))
+        team.check('options', {_option(k, True).split()[0]:_text(v) for k,v in given.items()})
+        out,a,run = team.agree(lambda: _opened(given), first=True)
+        if run and is_finished(run): return out, a, run, None
+        learn,says = team.agree(lambda: _made_learner(a, out, run, given), errors=(ValueError,OSError,ImportError))
+        if says and team.first: print(says, flush=True)
+    return out, a, run, learn
+
+# %% ../nbs/82_cli.ipynb #badd6cfa
+def _trained(p, learn, a, out, run, team):
+    "Train, and tell how to continue where the training is interrupted"
+    with nullcontext() if sys.stdout.isatty() else learn.no_bar():
+        try: return save_run(learn, out, train_run(learn, a, out, run))
+        except KeyboardInterrupt:
+            _end(p, team, 130, f"interrupted; continue with {p.prog} --resume --out {shlex.quote(str(out))}{_on_all(team)}", '\n')
+        except BaseException as e:
+            if run is None and team.first: _clear(out)
+            why = _why_ended(e, out)
+            if why is None: raise
+            _end(p, team, 1, f"error: {why}, then {_how_to_go_on(p, out)}{_on_all(team)}", '\n')
+
+def _on_all(team): return f", on {_count(team.place.world)} again" if team.many else ''
+
+@contextmanager
+def _refused(p, team):
+    "End with one line where something is refused"
+    try: yield
+    except (ValueError,OSError) as e: _end(p, team, 2, f"error: {_as_options(str(e))}")
+    except ImportError as e:
+        if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
+        _end(p, team, 2, f"error: {e}")
+
+def _end(p, team, status, text, before=''):
+    "End with one line, of several processes by the first that says so"
+    p.exit(status, f"{before}{p.prog}: {' '.join(text.split())}\n" if team.speaks() else None)
+
+# %% ../nbs/82_cli.ipynb #34646cd4
+def _leave(team, code):
+    "End one of several processes without waiting for others, which may never come"
+    for f in (sys.stdout,sys.stderr): f.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+def _broken_off(p, team, e):
+    "End one of several processes that could not go on"
+    if isinstance(e, SystemExit): _leave(team, e.code or 0)
+    lost = is_lost(e)
+    said = say_lost(team) if lost else None
+    if said: print(f"{p.prog}: error: {said}", file=sys.stderr)
+    if isinstance(e, KeyboardInterrupt): said = team.speaks() and print(f"\n{p.prog}: interrupted", file=sys.stderr)
+    elif not lost and team.speaks(): traceback.print_exception(e)
+    _leave(team, 130 if isinstance(e, KeyboardInterrupt) else 1)
+
 def cvnets_train(
     argv=None # The command line without its first word; None takes `sys.argv[1:]`
 ):
     "Train a model of images or videos and leave a folder with it and with what it cost"
     p = make_parser()
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')      # some consoles lack characters
-    with _own_warnings(p.prog):
-        out,a,run,learn = _prepared(p, argv)
-        if learn is not None: run = _trained(p, learn, a, out, run)
-        _report(out, run, learn)
-
-def _check_set(task):
-    "Refuse --set where it would do nothing"
-    if not task.default_set: raise ValueError(f"--set does not apply to {task.name}: a value is easy within a tolerance, which has "
-                                              "no option here; leave it out, or say set=SET(tol=...) to set_learner in Python")
-
-def _prepared(p, argv):
-    "The run and its learner, None where the run is finished; or a refusal in one line"
-    try:
-        given = read_args(p, argv)
-        out,a,run = open_run(given)
-        if run is None: a = for_task(a, given, run_task(a).name)
-        if given.get('set'): _check_set(run_task(a))
-        if run and is_finished(run): return out, a, run, None
-        learn = run_learner(a, out)
-        if run: check_data(learn, run, out)
-        if a['data'] is not None: print(data_line(a, data_facts(learn)), flush=True)
-    except (ValueError,OSError) as e: p.error(_as_options(str(e)))
-    except ImportError as e:
-        if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
-        p.error(str(e))
-    return out, a, run, learn
-
-def _trained(p, learn, a, out, run):
-    "Train, and tell how to continue where the training is interrupted"
-    with nullcontext() if sys.stdout.isatty() else learn.no_bar():
-        try: return save_run(learn, out, train_run(learn, a, out, run))
-        except KeyboardInterrupt:
-            p.exit(130, f"\n{p.prog}: interrupted; continue with {p.prog} --resume --out {shlex.quote(str(out))}\n")
+    if {'-h','--help'} & {*(sys.argv[1:] if argv is None else argv)}: read_args(p, argv)
+    with _refused(p, Team()): place = place_of()
+    if place.world > 1: _quietly()                         # and so with few warnings
+    with _connection(p, place) as team, _own_warnings(p.prog, team):
+        try:
+            out,a,run,learn = _prepared(p, argv, team)
+            if learn is not None: run = _trained(p, learn, a, out, run, team)
+            if team.first: _report(out, run, learn)
         except BaseException as e:
-            if run is None: _clear(out)
-            why = _why_ended(e, out)
-            if why is None: raise
-            p.exit(1, f"\n{p.prog}: error: {why}, then {_how_to_go_on(p, out)}\n")
+            if not team.many: raise
+            _broken_off(p, team, e)
+
+@contextmanager
+def _connection(p, place):
+    "The processes of this run, connected; or a refusal by the first"
+    with ExitStack() as stack:
+        with _refused(p, Team(place)): team = stack.enter_context(team_of(place))
+        yield team
 
 # %% ../nbs/82_cli.ipynb #7e2b4287
 #| eval: false

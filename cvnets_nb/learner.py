@@ -37,7 +37,7 @@ from .tasks import get_task
 from .callback import SET, CostLedger, KeepMemory, OnePerKind, Threads
 from .callback.cost import bare_copy
 from .callback.kinds import superseded
-from .callback.plan import Selection, has_plan, is_fit
+from .callback.plan import RanksAgree, Selection, has_plan, is_fit
 from .recipes import *
 from .recipes.train import recipe_mix, recipe_sampler
 
@@ -493,7 +493,9 @@ def chosen_by(
     own = [cb for cb in cbs if isinstance(cb, Selection)]
     given = own + [set]*isinstance(set, Selection)
     if not planned: _check_needs_no_plan(given)
-    if isinstance(set, Selection): return [set]            # of two of a kind the newer one stays, see `OnePerKind`
+    if len(given) > 1: raise ValueError(
+        f"{' and '.join(type(cb).__name__ for cb in given)} both choose the samples that are trained on; leave one of them out")
+    if isinstance(set, Selection): return [set]
     if set is False or own: return []
     if set is not True:
         raise ValueError(f"set must be True, False, or a SET(...) or another callback that selects, got {set!r}")
@@ -517,7 +519,7 @@ def learner_cbs(
     arch=None # As in `set_learner`
 )->list: # Oldest first; of two of a kind the newer
     "The callbacks of a Learner"
-    own = [OnePerKind(), GrowWithFit()]
+    own = [OnePerKind(), GrowWithFit(), RanksAgree()]
     if speed: own += [cb for cb in speed_cbs(dls.device) if not (is_lazy(arch) and isinstance(cb, ChannelsLast))]
     own += [*chosen_by(set, cbs, recipe, has_plan(dls.train)), CostLedger()]
     if recipe: own += recipe_cbs(recipe)

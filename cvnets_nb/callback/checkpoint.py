@@ -95,6 +95,7 @@ def training_state(
     return plain(dict(
         epoch=learn.epoch+1,
         n_epoch=learn.n_epoch,
+        processes=max(1, num_distrib()),
         rng=rng,
         meta=meta or {},
         model=get_model(learn.model).state_dict(),
@@ -239,6 +240,7 @@ def load_checkpoint(
     sd = torch.load(file, map_location='cpu', weights_only=True)
     if not isinstance(sd, dict) or 'callbacks' not in sd: raise ValueError(
         f"{file} is no checkpoint of CheckpointCallback; learn.load reads files of learn.save")
+    _check_processes(file, sd)
     get_model(learn.model).load_state_dict(sd['model'])
     if learn.opt is None: learn.create_opt()
     if sd['frozen_idx']: learn.freeze_to(sd['frozen_idx'])
@@ -250,6 +252,13 @@ def load_checkpoint(
     keys = 'callbacks','epoch','n_epoch','scaler','rng','smooth_loss','accumulated'
     learn.add_cb(_Resume({k:sd.get(k) for k in keys}))
     return sd['epoch']
+
+def _check_processes(file, sd):
+    "Refuse a checkpoint of another number of processes"
+    was,now = sd.get('processes', len(sd['rng'])),max(1, num_distrib())
+    if was != now: raise ValueError(
+        f"{file} is of a training on {was} process{'es'*(was != 1)}, and this is one on {now}: its plans, batches and random numbers are "
+        f"those of {was}; go on with {was}, or start a new training from its weights, learn.model.load_state_dict(torch.load(file)['model'])")
 
 def _load_opt(learn, sd):
     sd = to_device(sd, learn.dls.device or 'cpu')

@@ -196,23 +196,23 @@ class SelectiveBackprop(Selection):
 def keep_hardest(self:SelectiveBackprop,
     n:int # Samples of the batch that are no repeats
 )->int: # How many are kept
-    "Cut the batch to the chosen ones of its first `n` samples"
+    "Cut the batch to the chosen ones of its first `n` samples; a process that has none keeps a repeat, and so keeps step"
     keep = backprop_choose(self.losses(n), self.keep)
     there = keep.to(self.learn.xb[0].device)
     self.learn.xb = tuple(t[there] for t in self.learn.xb)
     self.learn.yb = tuple(t[there] for t in self.learn.yb)
     if self.learn.sample_ids is not None:
-        self.learn.sample_ids = self.learn.sample_ids[:n][keep.numpy()]
-        self.learn.n_real = len(keep)
-    return len(keep)
+        self.learn.sample_ids = self.learn.sample_ids[keep.numpy()]
+        self.learn.n_real = min(n, len(keep))
+    return min(n, len(keep))
 
 @patch
 def losses(self:SelectiveBackprop,
     n:int # How many samples
-)->Tensor: # (n,)
+)->Tensor: # (n,), of one where `n` is 0
     "Losses of the first `n` samples of the batch, by an evaluation-mode pass"
-    xb = tuple(t[:n] for t in self.learn.xb)
-    yb = tuple(t[:n] for t in self.learn.yb)
+    xb = tuple(t[:max(1, n)] for t in self.learn.xb)
+    yb = tuple(t[:max(1, n)] for t in self.learn.yb)
     with self.evaluating() as model, self.predicting():
         losses = sample_losses(self.learn.loss_func, to_float(model(*xb)), *yb)
     self.count_pass(n, *shape_seen(xb[0]))
