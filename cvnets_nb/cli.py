@@ -695,6 +695,10 @@ def _opened(given):
     out,a,run = open_run(given)
     return (out, for_task(a, given, run_task(a).name), None) if run is None else (out, a, run)
 
+def _facts(learn):
+    from cvnets_nb.callback.plan import rank_facts
+    return {**data_facts(learn), **rank_facts(learn)}
+
 def _prepared(p, argv, team):
     "The run and its learner, None where the run is finished; or a refusal in one line"
     p.raises = team.many
@@ -704,6 +708,7 @@ def _prepared(p, argv, team):
         out,a,run = team.agree(lambda: _opened(given), first=True)
         if run and is_finished(run): return out, a, run, None
         learn,says = team.agree(lambda: _made_learner(a, out, run, given), errors=(ValueError,OSError,ImportError))
+        if team.many: team.check('data and package', _facts(learn))
         if says and team.first: print(says, flush=True)
     return out, a, run, learn
 
