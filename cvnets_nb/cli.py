@@ -64,7 +64,7 @@ def pixels(
 ): # An int, or `[h, w]`
     "An option that is a size in pixels"
     hw = s.lower().split('x')
-    if len(hw) > 2 or not all(o.isdecimal() and int(o) for o in hw):
+    if len(hw) > 2 or not all(o.isdecimal() and 0 < int(o) <= 2**16 for o in hw):
         raise argparse.ArgumentTypeError(f"{s!r} is no size in pixels; give one number for a square or HEIGHTxWIDTH, "
                                          "e.g. 224 or 192x256")
     return int(s) if len(hw) == 1 else [int(o) for o in hw]
@@ -262,8 +262,11 @@ def read_run(
     "The contents of `run.json`"
     f = Path(out)/'run.json'
     if not f.is_file(): return None
-    try: return json.loads(f.read_text(encoding='utf-8'))
-    except ValueError as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
+    try:
+        run = json.loads(f.read_text(encoding='utf-8'))
+        if isinstance(run, dict) and isinstance(run.get('args', {}), dict): return run
+        raise ValueError('it holds no run')
+    except (ValueError,RecursionError) as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
 
 def write_run(
     out, # Folder of a run
@@ -462,7 +465,7 @@ def own_options(
     known = there if a['data'] is None else task.folder_options
     for k in own:
         if k not in known: raise ValueError(
-            f"{_option(k, own[k]).split()[0]} does not apply to {task.name}, the task of {a['data'] or 'the digits'}")
+            f"{_option(k, own[k]).split()[0]} does not apply to {task.name}, the task of {a['data'] or 'the digits'}; leave it out")
     return own
 
 def _check_cache(data, task):

@@ -18,7 +18,7 @@ from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.torch_core import get_model, num_distrib, rank_distrib, to_device
-from ..core import whole_file
+from ..core import as_path, brief, one_line, whole_file
 from .plan import *
 
 # %% ../../nbs/53_callback.checkpoint.ipynb #1de7cee1
@@ -237,11 +237,12 @@ def load_checkpoint(
     file # Path of a checkpoint
 )->int: # The epoch to go on from: `learn.fit_one_cycle(n, start_epoch=...)`
     "Put `learn` back to where a training stopped"
-    sd = torch.load(file, map_location='cpu', weights_only=True)
-    if not isinstance(sd, dict) or 'callbacks' not in sd: raise ValueError(
-        f"{file} is no checkpoint of CheckpointCallback; learn.load reads files of learn.save")
+    if not isinstance(learn, Learner): raise ValueError(f"learn must be a fastai Learner, got {brief(learn)}")
+    sd = _read_checkpoint(as_path(file, 'file'))
     _check_processes(file, sd)
-    get_model(learn.model).load_state_dict(sd['model'])
+    try: get_model(learn.model).load_state_dict(sd['model'])
+    except RuntimeError as e: raise ValueError(
+        f"{file} is of another model than this {type(get_model(learn.model)).__name__}: {one_line(e, 200)}; make the Learner with the same") from e
     if learn.opt is None: learn.create_opt()
     if sd['frozen_idx']: learn.freeze_to(sd['frozen_idx'])
     _load_opt(learn, sd['opt'])
@@ -252,6 +253,19 @@ def load_checkpoint(
     keys = 'callbacks','epoch','n_epoch','scaler','rng','smooth_loss','accumulated'
     learn.add_cb(_Resume({k:sd.get(k) for k in keys}))
     return sd['epoch']
+
+_needed = {'callbacks','epoch','n_epoch','rng','model','opt','frozen_idx','seed','scaler'}
+
+def _read_checkpoint(file):
+    "The contents of a checkpoint, of plain values, or a refusal"
+    if not file.is_file(): raise FileNotFoundError(f"{one_line(file)} is no file; give the path of a checkpoint, such as last.pth")
+    try: sd = torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as e: raise ValueError(                # torch's reader has errors of many kinds
+        f"{one_line(file)} is damaged, or holds more than plain values, and is not loaded, since unpickling runs code; "
+        "give a file that CheckpointCallback wrote") from e
+    if not isinstance(sd, dict) or not _needed <= {*sd}: raise ValueError(
+        f"{one_line(file)} is no checkpoint of CheckpointCallback; learn.load reads files of learn.save")
+    return sd
 
 def _check_processes(file, sd):
     "Refuse a checkpoint of another number of processes"

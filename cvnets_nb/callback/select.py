@@ -14,7 +14,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from fastai.layers import NoneReduce
 from fastai.torch_core import to_float
-from ..core import check_int, rng_for
+from ..core import brief, check_int, check_number, rng_for
 from .cost import shape_seen
 from .plan import *
 from .set import all_checks
@@ -67,8 +67,8 @@ class InfoBatch(Selection):
         ratio:float=0.5, # Share of the samples below the mean loss that is left out; the authors' value
         until:float=0.875 # Share of a fit after which all samples come back; the authors' value
     ):
-        if not 0 <= ratio < 1: raise ValueError(f"ratio must be in [0, 1), got {ratio!r}")
-        if not 0 <= until <= 1: raise ValueError(f"until must be a share between 0 and 1, got {until!r}")
+        check_number('ratio', ratio, hi=1, under=True, remedy='it is a share of the samples below the mean')
+        check_number('until', until, hi=1, remedy='it is a share of the fit')
         self.ratio = ratio
         self.until = until
         self._init_state()
@@ -170,7 +170,8 @@ class SelectiveBackprop(Selection):
         until:float=0.9, # Share of a fit after which it does so again; Composer's value
         every:int=1 # Choose in every so-many-th batch
     ):
-        if not 0 < keep <= 1: raise ValueError(f"keep must be in (0, 1], got {keep!r}")
+        check_number('keep', keep, hi=1, over=True, remedy='it is a share of each batch')
+        for nm,v in dict(start=start, until=until).items(): check_number(nm, v, hi=1, remedy='it is a share of the fit')
         if not 0 <= start <= until <= 1: raise ValueError(
             f"start and until must be shares of a fit, start the smaller, got {start!r} and {until!r}")
         self.keep = keep
@@ -272,8 +273,10 @@ class RandomSubset(Selection):
         replace:bool=False # Draw each epoch from all samples, also from those that have just had their turn?
     ):
         for nm,v in dict(share=share, last=share if last is None else last).items():
-            if not 0 < v <= 1: raise ValueError(f"{nm} must be a share above 0 and at most 1, got {v!r}")
-        if not 0 <= until <= 1: raise ValueError(f"until must be a share between 0 and 1, got {until!r}")
+            check_number(nm, v, hi=1, over=True, remedy='it is a share of the samples')
+        check_number('until', until, hi=1, remedy='it is a share of the fit')
+        if counts is not None and not isinstance(counts, (list,tuple,np.ndarray)): raise ValueError(
+            f"counts must be a list, a number of samples for each epoch, got {brief(counts)}")
         if counts is not None and (share,last,until) != (0.5,None,1.): raise ValueError(
             "counts says how many samples each epoch has; leave out share, last and until")
         self.share = share

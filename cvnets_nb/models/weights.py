@@ -26,7 +26,7 @@ from .layers import make_cfg
 def _read_torch(path):
     "A `.pt` or `.pth` file as torch objects, without running code"
     try: return torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+    except Exception as e:             # torch's reader has errors of many kinds for bytes that mean nothing
         raise ValueError(f"source {str(path)!r} is not a plain checkpoint of tensors and is not loaded, "
                          "since unpickling runs code; save it again with torch.save(model.state_dict(), path)") from e
 
@@ -50,7 +50,7 @@ def read_weights(
     if isinstance(source, (str,Path)):
         p = Path(source)
         if p.suffix not in _readers: raise ValueError(f"source {str(p)!r} must end in {', '.join(_readers)}")
-        if not p.is_file(): raise FileNotFoundError(f"source {str(p)!r}: there is no such file")
+        if not p.is_file(): raise FileNotFoundError(f"source {str(p)!r}: there is no such file; give the path of a checkpoint")
         source = _readers[p.suffix](p)
     for k in ('state_dict','model','model_state'):
         if isinstance(source, Mapping) and isinstance(source.get(k), Mapping): source = source[k]
@@ -434,7 +434,7 @@ def _fixed(fix, model, have, diff):
 
 def _refuse(model, have, diff):
     "The error for a checkpoint that does not fit"
-    hint = ''
+    hint = '; make the model as the one that was saved was made, or give its own checkpoint'
     if lacks_head(model, have): hint = (
         "; it has no head, so load it into a model with n_out=0, or let create_model(name, n_out, pretrained=...) "
         "or set_learner add a new head")
@@ -442,11 +442,16 @@ def _refuse(model, have, diff):
         hint = "; load with the checkpoint's number of outputs, then model.reset_classifier(n_out)"
     return ValueError(f"the checkpoint is not one of this {type(model).__name__}: {diff}{hint}")
 
+def _check_module(model):
+    if not isinstance(model, nn.Module): raise ValueError(
+        f"model must be a module, as create_model makes it, got {brief(model)}")
+
 def load_weights(
     model:nn.Module, # Changed in place
     source # `'cvnets'`, `'cvnets:<variant>'`, `'torchvision'`, a path as in `read_weights`, or a state dict
 )->nn.Module: # `model`
     "Load a checkpoint that fits `model` key by key and shape by shape; any other is an error and changes nothing"
+    _check_module(model)
     entry = published(model, source) if is_published(source) else None
     theirs = read_weights(entry.get() if entry else source)
     theirs = without_wrapper(model, theirs)
@@ -470,7 +475,8 @@ def save_weights(
     path # Ends in `.safetensors`, `.pt` or `.pth`
 )->Path: # The file
     "Write the weights of `model` for `load_weights`"
-    path = Path(path)
+    _check_module(model)
+    path = as_path(path)
     if path.suffix not in _readers: raise ValueError(f"path {str(path)!r} must end in {', '.join(_readers)}")
     sd = model.state_dict()
     if path.suffix == '.safetensors': save_tensors(sd, path)

@@ -210,7 +210,7 @@ class Plan(_PlanView, Sequence):
     def __iter__(self): return (self._item(t) for t in range(len(self)))
     def __getitem__(self, t): # A step's number, or a slice for a shorter plan
         if isinstance(t, slice): return self._take(np.arange(len(self))[t])
-        if not -len(self) <= t < len(self): raise IndexError(f"step {t} of a plan of {_steps(len(self))}")
+        if not -len(self) <= t < len(self): raise IndexError(f"step {t} of a plan of {_steps(len(self))}; they count from 0 to {len(self)-1}")
         return self._item(int(t) % len(self))
     def _take(self, ts):
         ids = [self._ids(t) for t in ts]
