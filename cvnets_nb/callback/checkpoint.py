@@ -231,6 +231,27 @@ class _Resume(Callback):
     def after_fit(self):
         if is_fit(self.learn): self.learn.remove_cb(self)
 
+# %% ../../nbs/53_callback.checkpoint.ipynb #57ac3967
+_needed = {'callbacks','epoch','n_epoch','rng','model','opt','frozen_idx','seed','scaler'}
+
+def _read_checkpoint(file):
+    "The contents of a checkpoint, of plain values, or a refusal"
+    if not file.is_file(): raise FileNotFoundError(f"{one_line(file)} is no file; give the path of a checkpoint, such as last.pth")
+    try: sd = torch.load(file, map_location='cpu', weights_only=True)
+    except Exception as e: raise ValueError(                # torch's reader has errors of many kinds
+        f"{one_line(file)} is damaged, or holds more than plain values, and is not loaded, since unpickling runs code; "
+        "give a file that CheckpointCallback wrote") from e
+    if not isinstance(sd, dict) or not _needed <= {*sd}: raise ValueError(
+        f"{one_line(file)} is no checkpoint of CheckpointCallback; learn.load reads files of learn.save")
+    return sd
+
+def _check_processes(file, sd):
+    "Refuse a checkpoint of another number of processes"
+    was,now = sd.get('processes', len(sd['rng'])),max(1, num_distrib())
+    if was != now: raise ValueError(
+        f"{file} is of a training on {was} process{'es'*(was != 1)}, and this is one on {now}: its plans, batches and random numbers are "
+        f"those of {was}; go on with {was}, or start a new training from its weights, learn.model.load_state_dict(torch.load(file)['model'])")
+
 # %% ../../nbs/53_callback.checkpoint.ipynb #dec7675a
 def load_checkpoint(
     learn:Learner, # Made as the one that was saved
@@ -253,26 +274,6 @@ def load_checkpoint(
     keys = 'callbacks','epoch','n_epoch','scaler','rng','smooth_loss','accumulated'
     learn.add_cb(_Resume({k:sd.get(k) for k in keys}))
     return sd['epoch']
-
-_needed = {'callbacks','epoch','n_epoch','rng','model','opt','frozen_idx','seed','scaler'}
-
-def _read_checkpoint(file):
-    "The contents of a checkpoint, of plain values, or a refusal"
-    if not file.is_file(): raise FileNotFoundError(f"{one_line(file)} is no file; give the path of a checkpoint, such as last.pth")
-    try: sd = torch.load(file, map_location='cpu', weights_only=True)
-    except Exception as e: raise ValueError(                # torch's reader has errors of many kinds
-        f"{one_line(file)} is damaged, or holds more than plain values, and is not loaded, since unpickling runs code; "
-        "give a file that CheckpointCallback wrote") from e
-    if not isinstance(sd, dict) or not _needed <= {*sd}: raise ValueError(
-        f"{one_line(file)} is no checkpoint of CheckpointCallback; learn.load reads files of learn.save")
-    return sd
-
-def _check_processes(file, sd):
-    "Refuse a checkpoint of another number of processes"
-    was,now = sd.get('processes', len(sd['rng'])),max(1, num_distrib())
-    if was != now: raise ValueError(
-        f"{file} is of a training on {was} process{'es'*(was != 1)}, and this is one on {now}: its plans, batches and random numbers are "
-        f"those of {was}; go on with {was}, or start a new training from its weights, learn.model.load_state_dict(torch.load(file)['model'])")
 
 def _load_opt(learn, sd):
     sd = to_device(sd, learn.dls.device or 'cpu')

@@ -61,6 +61,12 @@ def read_weights(
         f"source has {odd!r}, which is no tensor but {type(source[odd]).__name__}; give the state dict alone")
     return dict(source)
 
+def _check_module(model):
+    if not isinstance(model, nn.Module): raise ValueError(
+        f"model must be a module, as create_model makes it, got {brief(model)}")
+
+_imagenet = dict(mean=(.485,.456,.406), std=(.229,.224,.225))      # of weights under torchvision's names
+
 # %% ../../nbs/38_models.weights.ipynb #7b713bd8
 def first_difference(
     want:dict, # The model's state dict
@@ -419,8 +425,6 @@ def with_head(
     return {**have, **{k:sd[k] for k in head_keys(model)}}
 
 # %% ../../nbs/38_models.weights.ipynb #8c7d0769
-_imagenet = dict(mean=(.485,.456,.406), std=(.229,.224,.225))      # of weights under torchvision's names
-
 def _timms_own(model):
     "timm's own function for older checkpoints of this model's family: other names, other sizes"
     module = type(model).__module__
@@ -441,10 +445,6 @@ def _refuse(model, have, diff):
     elif re.search(r"'(?:\w+\.)?classifier\.", diff) and not diff.startswith('it has no'):
         hint = "; load with the checkpoint's number of outputs, then model.reset_classifier(n_out)"
     return ValueError(f"the checkpoint is not one of this {type(model).__name__}: {diff}{hint}")
-
-def _check_module(model):
-    if not isinstance(model, nn.Module): raise ValueError(
-        f"model must be a module, as create_model makes it, got {brief(model)}")
 
 def load_weights(
     model:nn.Module, # Changed in place
