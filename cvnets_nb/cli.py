@@ -11,13 +11,14 @@ __all__ = ['samplers', 'clip_samplers', 'checkpoint_names', 'make_sampler', 'who
            'start_of', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
-import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, warnings
+import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, traceback, warnings
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from .cli_run import (drop_record, file_record, is_owner, made_from, own_run, recipe_changes, recipe_facts,
                                some, what_changed, write_record)
 from .core import PackageWarning, as_size, save_tensors, usable_cores, warn, whole_file
+from .cli_ranks import Team, is_lost, own_chances, place_of, say_lost, team_of, together
 from .samplers import *
 from .samplers.multiscale import scaled_size
 
@@ -66,7 +67,7 @@ def pixels(
 ): # An int, or `[h, w]`
     "An option that is a size in pixels"
     hw = s.lower().split('x')
-    if len(hw) > 2 or not all(o.isdecimal() and int(o) for o in hw):
+    if len(hw) > 2 or not all(o.isdecimal() and 0 < int(o) <= 2**16 for o in hw):
         raise argparse.ArgumentTypeError(f"{s!r} is no size in pixels; give one number for a square or HEIGHTxWIDTH, "
                                          "e.g. 224 or 192x256")
     return int(s) if len(hw) == 1 else [int(o) for o in hw]
@@ -163,9 +164,14 @@ def _default_text(name):
 # %% ../nbs/82_cli.ipynb #d2e97301
 class Parser(argparse.ArgumentParser):
     "An `ArgumentParser` with error messages of one line"
+    raises = False      # are errors raised, so that several processes agree on them?
     def error(self, message):
         message = re.sub(r'argument (\S+): ignored explicit argument (.*)', r'\1 takes no value, and got \2; leave it out', message)
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+        message = ' '.join(message.split())
+        if self.raises: raise ValueError(message)
+        self.exit(2, f"{self.prog}: error: {message}\n")
+    def print_help(self, file=None):
+        if os.environ.get('RANK', '0') in ('','0') or os.environ.get('WORLD_SIZE', '1') in ('','1'): super().print_help(file)
 
 # %% ../nbs/82_cli.ipynb #2561d27d
 def _data_options(add):
@@ -213,8 +219,8 @@ def _training_options(add):
     add('size', "base size of the images in pixels: a number, or HEIGHTxWIDTH", type=pixels, metavar='N')
     add('train-size', "size to train at, smaller than the size of validation, --size: a share of it, e.g. 0.75, or pixels",
         type=share_or_pixels, metavar='N', dest='train_size')
-    add('bs', "batch size at the size trained at", type=whole(1), metavar='N')
-    add('lr', "largest learning rate of the one-cycle schedule", type=positive, metavar='X')
+    add('bs', "batch size at the size trained at, of each process under torchrun", type=whole(1), metavar='N')
+    add('lr', "largest learning rate of the one-cycle schedule, whatever the number of processes", type=positive, metavar='X')
     add('workers', "processes that read images (default: 0; with --data and a GPU one per core, at most 16, and without a GPU a quarter of that)", type=whole(0),
         metavar='N')
     add('seed', "seed of the split, the initial weights, the plans and the crops", type=whole(0), metavar='N')
@@ -261,11 +267,12 @@ def read_run(
 )->dict: # None where there is none
     "The contents of `run.json`"
     f = Path(out)/'run.json'
-    if not os.path.isfile(f): return None             # which takes any name
-    try: run = json.loads(f.read_text(encoding='utf-8'))
-    except ValueError as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
-    if isinstance(run, dict) and isinstance(run.get('args'), dict): return run
-    raise ValueError(f"{f} is not of a run of cvnets_train; give another --out")
+    if not f.is_file(): return None
+    try:
+        run = json.loads(f.read_text(encoding='utf-8'))
+        if isinstance(run, dict) and isinstance(run.get('args', {}), dict): return run
+        raise ValueError('it holds no run')
+    except (ValueError,RecursionError) as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
 
 def write_run(
     out, # Folder of a run
@@ -423,11 +430,17 @@ def _make_absolute(given):
     if data is not None: given['data'] = str(Path(data).expanduser().resolve())
     if recipe and recipe.endswith(('.yaml','.yml')): given['recipe'] = str(Path(recipe).expanduser().resolve())
 
+def _count(n): return f"{n} process{'es'*(n != 1)}"
+
 def _check_resumed(given, out, run):
     "Refuse to resume where there is no run, or one with other options"
     if run is None:
         raise ValueError(f"--resume: {out} holds no run; leave --resume out to start one, "
                          "or give the --out of the run to resume")
+    was,now = run.get('processes', 1),place_of().world
+    if was != now and not is_finished(run): raise ValueError(
+        f"the run in {out} began on {_count(was)}, and this is {_count(now)}: its plans, batches and random numbers are those of {was}; "
+        f"resume it on {_count(was)}, or start a new run with another --out")
     for k,v in given.items():
         was = run['args'].get(k)
         if v != was: raise ValueError(f"{_option(k, v)} contradicts the run in {out}, which has {_option(k, was)}; "
@@ -481,7 +494,8 @@ def run_data(
 ):  # `DataLoaders`
     "The images or videos of a run, checked"
     task = run_task(a)
-    workers = n_workers(a['workers'], a['data'], _quietly().default_device().type == 'cuda', usable_cores())
+    cores = max(1, usable_cores()//place_of().near)
+    workers = n_workers(a['workers'], a['data'], _quietly().default_device().type == 'cuda', cores)
     kw = dict(size=_size(a), bs=a['bs'], seed=a['seed'], num_workers=workers, **own_options(a, task))
     if a['cache']: _check_cache(a['data'], task)
     return task.toy(**kw) if a['data'] is None else task.folder(a['data'], **kw)
@@ -497,7 +511,7 @@ def own_options(
     known = there if a['data'] is None else task.folder_options
     for k in own:
         if k not in known: raise ValueError(
-            f"{_option(k, own[k]).split()[0]} does not apply to {task.name}, the task of {a['data'] or 'the digits'}")
+            f"{_option(k, own[k]).split()[0]} does not apply to {task.name}, the task of {a['data'] or 'the digits'}; leave it out")
     return own
 
 def _check_cache(data, task):
@@ -560,7 +574,7 @@ def run_learner(
 def _fitted(recipe, a, n):
     "The recipe for `n` images and the options of a run"
     own = {k:a[k] for k in ('lr','frames') if a[k] and k in recipe.values()}
-    return recipe.scaled(epochs=a['epochs'], n=n, bs=a['bs'], size=min(as_size(_size(a)))).replace(**own)
+    return recipe.scaled(epochs=a['epochs'], n=n, bs=a['bs']*place_of().world, size=min(as_size(_size(a)))).replace(**own)
 
 def _instead(a, e):
     "The sampler that fits the model; refuses to make one size of several that were asked for"
@@ -693,11 +707,15 @@ def train_run(
     if run is None:
         rows = None if a['data'] is None else file_record(learn.dls, a['data'])
         args = with_sampler(a, learn.dls.train.sampler)
-        run = dict(args=args, data=data_facts(learn), made_from=made_from(rows, _recipe(a)), versions=_versions())
-        write_run(out, run)
-        if rows is not None: write_record(out, rows, a['data'])
-    if hasattr(learn, 'recipe'): learn.fit_recipe(a['epochs'], start_epoch=start, cbs=EpochLines())
-    else: learn.fit_one_cycle(a['epochs'], a['lr'], start_epoch=start, cbs=EpochLines())
+        run = dict(args=args, data=data_facts(learn), made_from=made_from(rows, _recipe(a)), versions=_versions(),
+                   processes=place_of().world)
+        if place_of().first:
+            write_run(out, run)
+            if rows is not None: write_record(out, rows, a['data'])
+    own_chances(learn, a['seed'])
+    with together(learn):
+        if hasattr(learn, 'recipe'): learn.fit_recipe(a['epochs'], start_epoch=start, cbs=EpochLines())
+        else: learn.fit_one_cycle(a['epochs'], a['lr'], start_epoch=start, cbs=EpochLines())
     return run
 
 def _versions():
@@ -713,7 +731,8 @@ def save_run(
     "Write the model, its costs and the results, and delete the checkpoints"
     from cvnets_nb.callback import CheckpointCallback
     out = Path(out)
-    loss,score,*_ = map(float, learn.validate())
+    with together(learn): loss,score,*_ = map(float, learn.validate())
+    if not place_of().first: return run                # the first process writes
     _save_costs(learn.cost, out)
     _save_weights(learn.model, out)
     learn.remove_cb(CheckpointCallback)
@@ -760,11 +779,12 @@ def _as_options(text):
     return text
 
 @contextmanager
-def _own_warnings(prog):
-    "Print each warning of this package as a line on standard error"
+def _own_warnings(prog, team):
+    "Print each warning of this package as a line on standard error, once where several processes have it"
     with warnings.catch_warnings():
         was = warnings.showwarning
         def show(message, category, filename, lineno, file=None, line=None):
+            if not team.speaks(f'{category.__name__} {message}'): return
             if issubclass(category, PackageWarning): print(f'{prog}: {_as_options(str(message))}', file=sys.stderr)
             else: was(message, category, filename, lineno, file, line)
         warnings.showwarning = show
@@ -792,60 +812,118 @@ def _one_line(p):
         try: sys.stdout.flush()
         except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())   # or Python says more
 
-# %% ../nbs/82_cli.ipynb #71cb7f02
-def _trained(p, learn, a, out, run, start):
+# %% ../nbs/82_cli.ipynb #db7f466d
+def _check_set(task):
+    "Refuse --set where it would do nothing"
+    if not task.default_set: raise ValueError(f"--set does not apply to {task.name}: a value is easy within a tolerance, which has "
+                                              "no option here; leave it out, or say set=SET(tol=...) to set_learner in Python")
+
+def _made_learner(a, out, run, given):
+    "The learner of a run, which is checked against the run that it resumes"
+    if given.get('set'): _check_set(run_task(a))
+    if run: check_same_recipe(a, run)
+    learn = run_learner(a, out)
+    if run: check_data(learn, run, out)
+    start = start_of(learn, out, run, given.get('resume'))
+    return learn, None if a['data'] is None else data_line(a, data_facts(learn)), start
+
+def _opened(given):
+    "The folder, the options and the run"
+    out,a,run = open_run(given)
+    return (out, for_task(a, given, run_task(a).name), None) if run is None else (out, a, run)
+
+def _facts(learn):
+    from cvnets_nb.callback.plan import rank_facts
+    return {**data_facts(learn), **rank_facts(learn)}
+
+def _prepared(p, argv, team, stack):
+    "The run, its learner, None where the run is finished, and the epoch to begin at; or a refusal in one line"
+    p.raises = team.many
+    with _refused(p, team):
+        given = team.agree(lambda: read_args(p, argv))
+        team.check('options', {_option(k, True).split()[0]:_text(v) for k,v in given.items()})
+        team.agree(lambda: stack.enter_context(lock_run(given)))
+        out,a,run = team.agree(lambda: _opened(given), first=True)
+        if run and is_finished(run): return out, a, run, None, 0
+        learn,says,start = team.agree(lambda: _made_learner(a, out, run, given), errors=(ValueError,OSError,ImportError))
+        if team.many: team.check('data and package', _facts(learn))
+        if says and team.first: print(says, flush=True)
+    return out, a, run, learn, start
+
+# %% ../nbs/82_cli.ipynb #badd6cfa
+def _trained(p, learn, a, out, run, start, team):
     "Train, and tell how to continue where the training is interrupted"
     from cvnets_nb.callback.checkpoint import Terminated
     with nullcontext() if sys.stdout.isatty() else learn.no_bar():
         try: return save_run(learn, out, train_run(learn, a, out, run, start))
         except KeyboardInterrupt:
             if read_run(out) is None: raise
-            p.exit(130, f"\n{p.prog}: interrupted; continue with {p.prog} --resume --out {shlex.quote(str(out))}\n")
-        except Terminated as e: p.exit(e.code, f"\n{p.prog}: told to end by SIGTERM; {_how_to_go_on(p, out)}\n")
+            _end(p, team, 130, f"interrupted; continue with {p.prog} --resume --out {shlex.quote(str(out))}{_on_all(team)}", '\n')
+        except Terminated as e: _end(p, team, e.code, f"told to end by SIGTERM; {_how_to_go_on(p, out)}{_on_all(team)}", '\n')
         except BaseException as e:
-            if run is None: _clear(out)
+            if run is None and team.first: _clear(out)
             why = _why_ended(e, out)
             if why is None: raise
-            p.exit(1, f"\n{p.prog}: error: {why}, then {_how_to_go_on(p, out)}\n")
+            _end(p, team, 1, f"error: {why}, then {_how_to_go_on(p, out)}{_on_all(team)}", '\n')
 
-# %% ../nbs/82_cli.ipynb #db7f466d
+def _on_all(team): return f", on {_count(team.place.world)} again" if team.many else ''
+
+@contextmanager
+def _refused(p, team):
+    "End with one line where something is refused"
+    try: yield
+    except (ValueError,OSError) as e:
+        if isinstance(e, OSError) and _output_fault(): raise
+        _end(p, team, 2, f"error: {_as_options(str(e))}")
+    except ImportError as e:
+        if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
+        _end(p, team, 2, f"error: {e}")
+
+def _end(p, team, status, text, before=''):
+    "End with one line, of several processes by the first that says so"
+    p.exit(status, f"{before}{p.prog}: {' '.join(text.split())}\n" if team.speaks() else None)
+
+# %% ../nbs/82_cli.ipynb #34646cd4
+def _leave(team, code):
+    "End one of several processes without waiting for others, which may never come"
+    for f in (sys.stdout,sys.stderr): f.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+def _broken_off(p, team, e):
+    "End one of several processes that could not go on"
+    if isinstance(e, SystemExit): _leave(team, e.code or 0)
+    lost = is_lost(e)
+    said = say_lost(team) if lost else None
+    if said: print(f"{p.prog}: error: {said}", file=sys.stderr)
+    if isinstance(e, KeyboardInterrupt): said = team.speaks() and print(f"\n{p.prog}: interrupted", file=sys.stderr)
+    elif not lost and team.speaks(): traceback.print_exception(e)
+    _leave(team, 130 if isinstance(e, KeyboardInterrupt) else 1)
+
 def cvnets_train(
     argv=None # The command line without its first word; None takes `sys.argv[1:]`
 ):
     "Train a model of images or videos and leave a folder with it and with what it cost"
     p = make_parser()
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')      # some consoles lack characters
-    with _own_warnings(p.prog), _one_line(p), ExitStack() as stack:
-        out,a,run,learn,start = _prepared(p, argv, stack)
-        if learn is not None: run = _trained(p, learn, a, out, run, start)
-        _report(out, run, learn)
+    if {'-h','--help'} & {*(sys.argv[1:] if argv is None else argv)}: read_args(p, argv)
+    with _refused(p, Team()): place = place_of()
+    if place.world > 1: _quietly()                         # and so with few warnings
+    with _connection(p, place) as team, _own_warnings(p.prog, team), ExitStack() as stack:
+        try:
+            with nullcontext() if team.many else _one_line(p):
+                out,a,run,learn,start = _prepared(p, argv, team, stack)
+                if learn is not None: run = _trained(p, learn, a, out, run, start, team)
+                if team.first: _report(out, run, learn)
+        except BaseException as e:
+            if not team.many: raise
+            _broken_off(p, team, e)
 
-def _check_set(task):
-    "Refuse --set where it would do nothing"
-    if not task.default_set: raise ValueError(f"--set does not apply to {task.name}: a value is easy within a tolerance, which has "
-                                              "no option here; leave it out, or say set=SET(tol=...) to set_learner in Python")
-
-def _prepared(p, argv, stack):
-    "The run, its learner, None where the run is finished, and the epoch to begin at; or a refusal in one line"
-    try:
-        given = read_args(p, argv)
-        stack.enter_context(lock_run(given))
-        out,a,run = open_run(given)
-        if run is None: a = for_task(a, given, run_task(a).name)
-        if given.get('set'): _check_set(run_task(a))
-        if run and is_finished(run): return out, a, run, None, 0
-        if run: check_same_recipe(a, run)
-        learn = run_learner(a, out)
-        if run: check_data(learn, run, out)
-        start = start_of(learn, out, run, given.get('resume'))
-        if a['data'] is not None: print(data_line(a, data_facts(learn)), flush=True)
-    except (ValueError,OSError) as e:
-        if isinstance(e, OSError) and _output_fault(): raise
-        p.error(_as_options(str(e)))
-    except ImportError as e:
-        if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
-        p.error(str(e))
-    return out, a, run, learn, start
+@contextmanager
+def _connection(p, place):
+    "The processes of this run, connected; or a refusal by the first"
+    with ExitStack() as stack:
+        with _refused(p, Team(place)): team = stack.enter_context(team_of(place))
+        yield team
 
 # %% ../nbs/82_cli.ipynb #7e2b4287
 #| eval: false

@@ -7,10 +7,10 @@ __all__ = ['usual_sampler', 'planned', 'base_size', 'split_keywords', 'speed_cbs
            'fitted', 'recipe_data', 'is_augmentation', 'OneSize', 'not_taken', 'shapes_of', 'takes', 'patch_of',
            'is_dynamic', 'in_larger_steps', 'sized_for', 'is_grey', 'check_grey', 'needs_two', 'check_alone', 'regrown',
            'GrowWithFit', 'unlike_fit', 'recipe_model', 'make_learner', 'constructed', 'is_lazy', 'chosen_by',
-           'learner_cbs', 'finished', 'set_learner']
+           'learner_cbs', 'finished', 'check_given', 'check_outputs', 'set_learner']
 
 # %% ../nbs/70_learner.ipynb #63e7ed2b
-import inspect, torch
+import inspect, numpy as np, torch
 from PIL import Image
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.torch_core import no_random, num_distrib
-from .core import nearest_multiple, warn
+from .core import brief, check_int, check_number, nearest_multiple, warn
 from .samplers import *
 from .samplers.multiscale import scaled_size
 from .data import find_sized
@@ -37,7 +37,7 @@ from .tasks import get_task
 from .callback import SET, CostLedger, KeepMemory, OnePerKind, Threads
 from .callback.cost import bare_copy
 from .callback.kinds import superseded
-from .callback.plan import Selection, has_plan, is_fit
+from .callback.plan import RanksAgree, Selection, has_plan, is_fit
 from .recipes import *
 from .recipes.train import recipe_mix, recipe_sampler
 
@@ -63,7 +63,7 @@ def planned(
     "`dls` with a plan-driven training loader"
     if train_size is not None: _check_train_size(dls, sampler, train_size)
     if sampler is False: return dls
-    if sampler is True or isinstance(sampler, str): raise ValueError(
+    if sampler is not None and not isinstance(sampler, PlanSampler) and (not callable(sampler) or isinstance(sampler, str)): raise ValueError(
         f"sampler must be a sampler, e.g. MScVBS(224, 64), its class, None or False, got {sampler!r}")
     if sampler is None and has_plan(dls.train): return dls
     hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
@@ -148,6 +148,8 @@ def cfg_tfms(
 )->RecipeCrop:
     "Crops at the size, margin and interpolation of published weights"
     if isinstance(cfg, str): cfg = (cfg,)
+    if not isinstance(cfg, (dict,tuple)) or isinstance(cfg, dict) and 'input_size' not in cfg: raise ValueError(
+        f"cfg must be a name of list_models(), (name, source), or a model's default_cfg, got {brief(cfg)}")
     if not isinstance(cfg, dict): cfg = published(*cfg).cfg()
     return RecipeCrop(cfg['input_size'][1:], 1/cfg['crop_pct'], cfg['interpolation'], **kwargs)
 
@@ -493,7 +495,9 @@ def chosen_by(
     own = [cb for cb in cbs if isinstance(cb, Selection)]
     given = own + [set]*isinstance(set, Selection)
     if not planned: _check_needs_no_plan(given)
-    if isinstance(set, Selection): return [set]            # of two of a kind the newer one stays, see `OnePerKind`
+    if len(given) > 1: raise ValueError(
+        f"{' and '.join(type(cb).__name__ for cb in given)} both choose the samples that are trained on; leave one of them out")
+    if isinstance(set, Selection): return [set]
     if set is False or own: return []
     if set is not True:
         raise ValueError(f"set must be True, False, or a SET(...) or another callback that selects, got {set!r}")
@@ -517,7 +521,7 @@ def learner_cbs(
     arch=None # As in `set_learner`
 )->list: # Oldest first; of two of a kind the newer
     "The callbacks of a Learner"
-    own = [OnePerKind(), GrowWithFit()]
+    own = [OnePerKind(), GrowWithFit(), RanksAgree()]
     if speed: own += [cb for cb in speed_cbs(dls.device) if not (is_lazy(arch) and isinstance(cb, ChannelsLast))]
     own += [*chosen_by(set, cbs, recipe, has_plan(dls.train)), CostLedger()]
     if recipe: own += recipe_cbs(recipe)
@@ -542,6 +546,36 @@ def finished(
 
 def _is_channels_last(cb): return isinstance(cb, ChannelsLast)      # of 3-D convolutions torch has no such form
 
+# %% ../nbs/70_learner.ipynb #0ada74e2
+def check_given(
+    dls, # As in `set_learner`
+    loss_func, # As there
+    metrics, # As there
+    cbs, # As there
+    lr=None # As there
+):
+    "Refuse arguments that fastai would trip over later"
+    if not isinstance(dls, DataLoaders): raise ValueError(
+        f"dls must be fastai DataLoaders, got {brief(dls)}; make them, for example, by ImageDataLoaders.from_folder(path)")
+    if loss_func is not None and not callable(loss_func): raise ValueError(
+        f"loss_func must be a loss function, or None for the task's, got {brief(loss_func)}")
+    for v in (lr.start,lr.stop) if isinstance(lr, slice) else (lr,):
+        if v is not None and not isinstance(v, (list,tuple,np.ndarray,L)): check_number('lr', v, over=True)
+    for o in L(metrics):
+        if isinstance(o, str) or not (callable(o) or hasattr(o, 'accumulate')): raise ValueError(
+            f"metrics must be functions or fastai Metrics, got {brief(o)}")
+    for o in L(cbs):
+        if not isinstance(o, Callback) and not (isinstance(o, type) and issubclass(o, Callback)): raise ValueError(
+            f"cbs must be callbacks, got {brief(o)}")
+
+def check_outputs(
+    task, # Of the data
+    n_out # As in `set_learner`
+):
+    "Refuse fewer outputs than the data need"
+    if n_out is not None and check_int('n_out', n_out, 0) < task.n_out: raise ValueError(
+        f"n_out {n_out} is less than the {task.n_out} outputs that the data need; leave it out, or give {task.n_out} or more")
+
 # %% ../nbs/70_learner.ipynb #80688114
 @delegates(Learner.__init__, but=['model','dls','loss_func','metrics','cbs'])
 def set_learner(
@@ -562,8 +596,10 @@ def set_learner(
     **kwargs # Of `Learner`, and else of the model
 )->Learner: # With `learn.set`, `learn.cost` and `learn.task`
     "A fastai `Learner` with a plan of sizes, a cost ledger, and Sample Efficient Training where it is asked for (arXiv 2206.02002)"
+    check_given(dls, loss_func, metrics, cbs, kwargs.get('lr'))
     task = get_task(task, dls)
     task.check(dls, verify)
+    check_outputs(task, n_out)
     recipe = fitted(recipe, dls, task)
     chosen = sampler is not None or has_plan(dls.train)
     dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size, task, pretrained is False)

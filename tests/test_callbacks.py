@@ -184,7 +184,7 @@ ours = dict(
     plan=(lambda o: PlanCallback(), None),
     one=(lambda o: OnePerKind(), None))
 modes = ['plain', 'accumulated', 'mixed'] if find_spec('nbdev') else ['accumulated']      # `.ci/run`'s second environment has no nbdev
-rivals = {('set','infobatch'), ('distill','distill_hard')}      # two ways to do one thing
+rivals = {('set','infobatch'), ('set','selective'), ('infobatch','selective'), ('distill','distill_hard')}      # two ways to do one thing
 
 def fit(dls, cbs, n_acc, amp, epochs=EPOCHS):
     set_seed(1)
@@ -296,7 +296,9 @@ def test_two_ways_to_choose_are_refused(dls):
     with pytest.raises(ValueError, match='SET and InfoBatch both choose|InfoBatch and SET both choose'):
         quiet(Learner(dls, net(), cbs=[SET(), InfoBatch()]))
     quiet(Learner(dls, net(), cbs=[SET(), InfoBatch(), OnePerKind()]))
-    quiet(Learner(dls, net(), cbs=[SET(), SelectiveBackprop()]))
+    for two in ([SET(), SelectiveBackprop()], [SelectiveBackprop(), SelectiveBackprop()]):
+        with pytest.raises(ValueError, match='both choose the samples that are trained on.*leave one of them out'): quiet(Learner(dls, net(), cbs=two))
+    with pytest.raises(ValueError, match='InfoBatch and SET both choose'): set_learner(dls, net(), set=SET(), cbs=InfoBatch())
 def quiet(learn):
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
 

@@ -24,13 +24,13 @@ def per(ps, root=nbs): return pytest.mark.parametrize('p', ps, ids=[p.relative_t
 # --- rooms: the table of the design. `may`: our rooms; `only`: other packages (None: any); `lazy`: those, inside functions; `never`
 below = dict(core=[], samplers=['core'], data=['core', 'samplers'], models=['core'], tasks=['core', 'samplers', 'data', 'models'],
              callback=['core', 'samplers', 'tasks'], recipes=['core', 'samplers', 'data', 'tasks', 'callback'])
-order = [*below, 'learner', 'export', 'all', 'bench', 'bench_reading', 'bench_threads', 'bench_plans', 'bench_startup', 'cli_run', 'cli', 'cli_export']
+order = [*below, 'learner', 'export', 'all', 'bench', 'bench_reading', 'bench_threads', 'bench_plans', 'bench_startup', 'cli_run', 'cli_ranks', 'cli', 'cli_export']
 rooms = {k: dict(may=[*below.get(k, order[:i]), k]) for i, k in enumerate(order)}
 rooms['core']    .update(only=['numpy', 'fastcore'], lazy=['safetensors'])
 rooms['samplers'].update(only=['numpy'], lazy=['matplotlib'])
 rooms['models']  .update(only=['numpy', 'torch', 'fastcore'], lazy=['torchvision', 'timm', 'safetensors', 'huggingface_hub'])
 rooms['data']    .update(never=['fastai.learner', 'fastai.callback', 'timm'])
-decades = dict(core='0', samplers='1', data='2', models='3', tasks='4', callback='5', recipes='6', learner='7', all='7', export='8', bench='8', bench_reading='8', bench_threads='8', bench_plans='8', bench_startup='8', cli_run='8', cli='8', cli_export='8')
+decades = dict(core='0', samplers='1', data='2', models='3', tasks='4', callback='5', recipes='6', learner='7', all='7', export='8', bench='8', bench_reading='8', bench_threads='8', bench_plans='8', bench_startup='8', cli_run='8', cli_ranks='8', cli='8', cli_export='8')
 
 def imports(tree, package='cvnets_nb', inside=False):
     "Every module that a source in `package` imports, and whether inside a function (nbdev makes imports of the package relative)"

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.torch_core import num_distrib, rank_distrib
-from ..core import check_int, whole_file
+from ..core import as_path, brief, check_int, whole_file
 from .plan import *
 from .resume import *
 from .sealed import *
@@ -224,13 +224,24 @@ def after_trained(self:CheckpointCallback,
     self.write(better=better)
     if self.most(_told*self._heard) == _told: self.leave()
 
+# %% ../../nbs/53_callback.checkpoint.ipynb #57ac3967
+def _check_processes(file, sd):
+    "Refuse a checkpoint of another number of processes"
+    was,now = len(sd['states']),max(1, num_distrib())
+    if was != now: raise ValueError(
+        f"{file} is of a training on {was} process{'es'*(was != 1)}, and this is one on {now}: its plans, batches and random numbers are "
+        f"those of {was}; go on with {was}, or start a new training from its weights, learn.model.load_state_dict(torch.load(file)['model'])")
+
 # %% ../../nbs/53_callback.checkpoint.ipynb #dec7675a
 def load_checkpoint(
     learn:Learner, # Made as the one that was saved
     file # Path of a checkpoint
 )->int: # The epoch to go on from: `learn.fit_one_cycle(n, start_epoch=...)`
     "Put `learn` back to where a training stopped, and have its next fit go on at the next step"
+    if not isinstance(learn, Learner): raise ValueError(f"learn must be a fastai Learner, got {brief(learn)}")
+    file = as_path(file, 'file')
     sd = read_sealed(file, checkpoints)
+    _check_processes(file, sd)
     check_same(learn, sd, file)
     put_back(learn, sd)
     return sd['epoch']

@@ -11,6 +11,7 @@ from torch import nn
 from fastai.callback.core import Callback
 from fastai.torch_core import to_float
 from fastcore.basics import patch
+from ..core import check_number
 from ..tasks import task_of
 from .plan import add_loss_changes
 
@@ -56,9 +57,8 @@ class Distill(Callback):
         T:float=1., # Temperature of the soft form
         hard:bool=False # The teacher's first choice, not its whole answer?
     ):
-        if not 0 < alpha <= 1:
-            raise ValueError(f"alpha must be in (0, 1], got {alpha!r}; without a teacher's part leave the callback out")
-        if not T > 0: raise ValueError(f"T must be over 0, got {T!r}")
+        check_number('alpha', alpha, hi=1, over=True, remedy="without a teacher's part leave the callback out")
+        check_number('T', T, over=True, remedy='1 leaves the scores as they are')
         if not isinstance(teacher, nn.Module):
             raise TypeError(f"teacher must be a module, got a {type(teacher).__name__}; of a Learner give learn.model")
         self.teacher,self.alpha,self.T,self.hard = teacher,alpha,T,hard

@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation
 from fastai.torch_core import get_model, num_distrib
+from ..core import check_number
 from .plan import is_fit
 
 # %% ../../nbs/55_callback.ema.ipynb #32fa747f
@@ -100,9 +101,8 @@ class EMA(Callback):
         warm:bool=True, # Forget faster in the first updates, so that the first weights are soon forgotten?
         evaluate:bool=True # Validate the average too?
     ):
-        if not 0 < momentum <= 1: raise ValueError(f"momentum must be in (0, 1], got {momentum!r}")
-        if span is not None and not 0 < span <= 1:
-            raise ValueError(f"span must be in (0, 1], got {span!r}; it is a share of the fit's updates")
+        check_number('momentum', momentum, hi=1, over=True, remedy='it is the share of the new weights in the average')
+        if span is not None: check_number('span', span, hi=1, over=True, remedy="it is a share of the fit's updates")
         self.momentum,self.span,self.warm,self.evaluate = momentum,span,warm,evaluate
         self.avg,self.updates,self._on,self._stepping = None,0,False,False
     def before_fit(self):

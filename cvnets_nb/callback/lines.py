@@ -8,6 +8,7 @@ __all__ = ['EpochLines']
 # %% ../../nbs/58b_callback.lines.ipynb #e662aabd
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
+from fastai.torch_core import num_distrib, rank_distrib
 
 # %% ../../nbs/58b_callback.lines.ipynb #4b5aa132
 class EpochLines(Callback):
@@ -20,6 +21,7 @@ class EpochLines(Callback):
     def after_fit(self):
         if not self.bar: self.learn.logger = self.was       # the bar puts it back itself
     def _line(self, vs):
+        if num_distrib() > 1 and rank_distrib(): return     # of several processes the first speaks
         names = self.recorder.metric_names
         if len(vs) != len(names): return                    # an epoch that a resumed training skips
         if self.bar: return self.was(vs)

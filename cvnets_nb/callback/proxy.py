@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fastcore.basics import patch
 from fastai.callback.schedule import combined_cos
 from fastai.torch_core import to_float
-from ..core import as_size, check_int, default_divisor, nearest_multiple, warn
+from ..core import as_size, check_int, check_number, default_divisor, nearest_multiple, warn
 from ..samplers.multiscale import SScFBS
 from ..tasks import task_of
 from .plan import *
@@ -106,11 +106,12 @@ class Proxy(Selection):
     ):
         if not (isinstance(arch, (str,nn.Module)) or callable(arch)): raise ValueError(
             f"arch must be a name of list_models(), a constructor or a module, got {arch!r}")
-        if not 0 < keep < 1: raise ValueError(
+        for nm,v in dict(start=start, until=until).items(): check_number(nm, v, hi=1, remedy='it is a share of the fit')
+        if not isinstance(keep, (int,float)) or not 0 < keep < 1: raise ValueError(
             f"keep must be a share over 0 and under 1, got {keep!r}; to train on everything leave Proxy out")
         if not 0 <= start < until <= 1: raise ValueError(
             f"start and until must be shares of a fit, start the smaller, got {start!r} and {until!r}")
-        if not lr > 0: raise ValueError(f"lr must be over 0, got {lr!r}")
+        check_number('lr', lr, over=True)
         self.arch = arch
         self.keep = keep
         self.group = check_int('group', group)

@@ -14,7 +14,7 @@ from fastcore.foundation import L
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.torch_core import get_model
-from ..core import check_int, evaluation_mode, rng_for, warn
+from ..core import as_size, check_int, check_number, evaluation_mode, rng_for, warn
 from ..samplers.multiscale import SScFBS
 from .cost import same_rng
 from .ema import exchanged, model_tensors
@@ -171,6 +171,9 @@ class RefreshNorms(Callback):
         classifier:bool=False, # As there
         lr:float=1e-3 # As there
     ):
+        check_int('n', n)
+        if size is not None: as_size(size)
+        check_number('lr', lr, over=True)
         self.kw = dict(n=n, size=size, classifier=classifier, lr=lr)
         self.due = False
     def before_fit(self): self.due = False

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from fastai.layers import NoneReduce
 from fastai.torch_core import to_float
-from ..core import check_int, rng_for
+from ..core import brief, check_int, check_number, rng_for
 from .cost import shape_seen
 from .exchange import Answers, all_answers
 from .plan import *
@@ -66,8 +66,8 @@ class InfoBatch(Selection):
         ratio:float=0.5, # Share of the samples below the mean loss that is left out; the authors' value
         until:float=0.875 # Share of a fit after which all samples come back; the authors' value
     ):
-        if not 0 <= ratio < 1: raise ValueError(f"ratio must be in [0, 1), got {ratio!r}")
-        if not 0 <= until <= 1: raise ValueError(f"until must be a share between 0 and 1, got {until!r}")
+        check_number('ratio', ratio, hi=1, under=True, remedy='it is a share of the samples below the mean')
+        check_number('until', until, hi=1, remedy='it is a share of the fit')
         self.ratio = ratio
         self.until = until
         self._init_state()
@@ -170,7 +170,8 @@ class SelectiveBackprop(Selection):
         until:float=0.9, # Share of a fit after which it does so again; Composer's value
         every:int=1 # Choose in every so-many-th batch
     ):
-        if not 0 < keep <= 1: raise ValueError(f"keep must be in (0, 1], got {keep!r}")
+        check_number('keep', keep, hi=1, over=True, remedy='it is a share of each batch')
+        for nm,v in dict(start=start, until=until).items(): check_number(nm, v, hi=1, remedy='it is a share of the fit')
         if not 0 <= start <= until <= 1: raise ValueError(
             f"start and until must be shares of a fit, start the smaller, got {start!r} and {until!r}")
         self.keep = keep
@@ -196,23 +197,23 @@ class SelectiveBackprop(Selection):
 def keep_hardest(self:SelectiveBackprop,
     n:int # Samples of the batch that are no repeats
 )->int: # How many are kept
-    "Cut the batch to the chosen ones of its first `n` samples"
+    "Cut the batch to the chosen ones of its first `n` samples; a process that has none keeps a repeat, and so keeps step"
     keep = backprop_choose(self.losses(n), self.keep)
     there = keep.to(self.learn.xb[0].device)
     self.learn.xb = tuple(t[there] for t in self.learn.xb)
     self.learn.yb = tuple(t[there] for t in self.learn.yb)
     if self.learn.sample_ids is not None:
-        self.learn.sample_ids = self.learn.sample_ids[:n][keep.numpy()]
-        self.learn.n_real = len(keep)
-    return len(keep)
+        self.learn.sample_ids = self.learn.sample_ids[keep.numpy()]
+        self.learn.n_real = min(n, len(keep))
+    return min(n, len(keep))
 
 @patch
 def losses(self:SelectiveBackprop,
     n:int # How many samples
-)->Tensor: # (n,)
+)->Tensor: # (n,), of one where `n` is 0
     "Losses of the first `n` samples of the batch, by an evaluation-mode pass"
-    xb = tuple(t[:n] for t in self.learn.xb)
-    yb = tuple(t[:n] for t in self.learn.yb)
+    xb = tuple(t[:max(1, n)] for t in self.learn.xb)
+    yb = tuple(t[:max(1, n)] for t in self.learn.yb)
     with self.evaluating() as model, self.predicting():
         losses = sample_losses(self.learn.loss_func, to_float(model(*xb)), *yb)
     self.count_pass(n, *shape_seen(xb[0]))
@@ -272,8 +273,10 @@ class RandomSubset(Selection):
         replace:bool=False # Draw each epoch from all samples, also from those that have just had their turn?
     ):
         for nm,v in dict(share=share, last=share if last is None else last).items():
-            if not 0 < v <= 1: raise ValueError(f"{nm} must be a share above 0 and at most 1, got {v!r}")
-        if not 0 <= until <= 1: raise ValueError(f"until must be a share between 0 and 1, got {until!r}")
+            check_number(nm, v, hi=1, over=True, remedy='it is a share of the samples')
+        check_number('until', until, hi=1, remedy='it is a share of the fit')
+        if counts is not None and not isinstance(counts, (list,tuple,np.ndarray)): raise ValueError(
+            f"counts must be a list, a number of samples for each epoch, got {brief(counts)}")
         if counts is not None and (share,last,until) != (0.5,None,1.): raise ValueError(
             "counts says how many samples each epoch has; leave out share, last and until")
         self.share = share

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 import numpy as np, torch
 from fastcore.basics import patch
-from ..core import check_int, warn
+from ..core import check_int, check_number, warn
 from ..samplers.order import IdSet, Shuffle
 from ..samplers.plan import size_seen
 from ..tasks import task_of
@@ -180,7 +180,7 @@ class SETConfig:
                 raise ValueError(f"{nm} must be a share between 0 and 1, got {v!r}")
         check_int('window', self.window)
         check_int('every', self.every)
-        if self.tol is not None and not self.tol >= 0:
+        if self.tol is not None and not (isinstance(self.tol, (int,float,np.number)) and self.tol >= 0):
             raise ValueError(f"tol must be a number of at least 0, or None, got {self.tol!r}")
         if self.source not in (None,'train','pass'):
             raise ValueError(f"source must be 'train', 'pass' or None, got {self.source!r}")

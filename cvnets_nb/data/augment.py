@@ -25,8 +25,10 @@ class RecipeCrop(RandomResizedCrop):
         interpolation:str='bilinear', # 'bilinear' or 'bicubic'
         **kwargs # Of `RandomResizedCrop`: `min_scale`, `max_scale`, `ratio`
     ):
-        if margin < 1: raise ValueError(
+        if not margin >= 1: raise ValueError(
             f"margin must be at least 1, got {margin!r}: the crop would be larger than the image")
+        if interpolation not in ('bilinear','bicubic','nearest','lanczos','box','hamming'): raise ValueError(
+            f"interpolation must be 'bilinear' or 'bicubic', got {interpolation!r}")
         mode = getattr(Image.Resampling, interpolation.upper())
         super().__init__(as_size(size), resamples=(mode, Image.Resampling.NEAREST), **kwargs)
         self.margin = margin

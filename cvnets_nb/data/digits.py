@@ -25,7 +25,7 @@ def split_by_class(
     classes=None # Names of the classes, where labels are their numbers; for the message
 )->tuple: # Two sorted arrays of positions, training and validation
     "Split the samples at random, each class in the same proportion"
-    if not 0 < valid_pct < 1: raise ValueError(
+    if not isinstance(valid_pct, (int,float)) or not 0 < valid_pct < 1: raise ValueError(
         f"valid_pct must lie between 0 and 1, got {valid_pct!r}; give the share to hold out, e.g. 0.2")
     names,ys = np.unique(np.asarray(labels), return_inverse=True)
     rng = rng_for(check_int('seed', seed, lo=0))

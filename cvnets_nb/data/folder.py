@@ -17,7 +17,7 @@ from fastai.data.transforms import Categorize, IndexSplitter, IntToFloatTensor, 
 from fastai.data.transforms import get_image_files, parent_label
 from fastai.vision.augment import FlipItem, RandomResizedCrop, Resize
 from fastai.vision.data import ImageBlock
-from ..core import as_size, check_int, rng_for, warn
+from ..core import as_path, as_size, check_int, one_line, rng_for, warn
 from .cached import with_cache
 from .digits import split_by_class
 from .files import Files
@@ -104,6 +104,8 @@ def _given_splits(tree, path, train, valid):
     given = [path/o for o in (train,valid) if o is not None]
     for o in given:
         if not o.is_dir(): raise ValueError(f"there is no folder {o}; {path} holds {_names(found[:5])}")
+    if len(given) == 2 and given[0].resolve() == given[1].resolve(): raise ValueError(
+        f"train={train!r} and valid={valid!r} are one folder; a validation on what was trained says nothing: name two, or leave valid out")
     if train == '.' or valid is None: return Splits(*given)
     return Splits(*given, left=tuple(o for o in found if o not in given))
 
@@ -133,7 +135,7 @@ def folder_splits(
     tree:Tree=None # Of `path`, where it is listed already
 )->Splits:
     "Which folders hold the classes, by the usual names of splits or by those given"
-    path = Path(path)
+    path = as_path(path)
     if not path.is_dir():
         problem = 'is a file' if path.exists() else 'does not exist'
         raise ValueError(f"path must be a folder of class folders, and {path} {problem}")
@@ -173,7 +175,7 @@ def _scan(tree, root):
 # %% ../../nbs/24_data.folder.ipynb #2030217f
 def _say_bad(bad, n):
     "How many images cannot be read, and why the first cannot"
-    first = '; '.join(f'{f} ({why})' for f,why in bad[:5])
+    first = '; '.join(f'{one_line(f)} ({one_line(why)})' for f,why in bad[:5])
     return f"{len(bad)} of {n} images cannot be read: {first}" + ("; ..." if len(bad) > 5 else '')
 
 def _readable(trees, scans, skip, index):
@@ -277,6 +279,7 @@ def folder_dls(
     image = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
     block = DataBlock((image, CategoryBlock), item_tfms=item_tfms, batch_tfms=batch_tfms)
     label = FolderClass([r for r in splits[:2] if r is not None], names)
+    if num_workers is not None: check_int('num_workers', num_workers, 0)
     kw = dict(after_item=block.item_tfms, after_batch=block.batch_tfms, num_workers=num_workers, path=Path(path))
     if n < check_int('bs', bs): kw['drop_last'] = False          # fastai would drop the only batch
     dsets = Datasets(files, [[OpenImage()], [label, Categorize(names)]], splits=[slice(n), slice(n, None)], n_inp=1)
@@ -309,7 +312,7 @@ def _read_rows(file):
     if not file.is_file(): raise ValueError(
         f"there is no {table_name} in {file.parent}; it has file names in its first column, then labels or numbers")
     try: rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding='utf-8-sig')
-    except ValueError as e: raise ValueError(f"{file} cannot be read as a table: {e}") from e
+    except ValueError as e: raise ValueError(f"{file} cannot be read as a table: {one_line(e)}; it needs headings and a row for each image") from e
     if rows.shape[1] < 2 or not len(rows): raise ValueError(
         f"{file} has {len(rows)} rows of {rows.shape[1]} columns below its headings; "
         "it needs file names and then labels, separated by commas")
@@ -319,9 +322,9 @@ def _find_images(path, names):
     "Where the files lie, beside the table or in `images/`"
     files = [next((f for f in (path/nm, path/'images'/nm) if f.is_file()), None) for nm in names]
     lost = [nm for nm,f in zip(names, files) if f is None]
-    if lost: raise ValueError(f"{len(lost)} files of {path/table_name} are not in {path}: {', '.join(lost[:5])}")
+    if lost: raise ValueError(f"{len(lost)} files of {path/table_name} are not in {path}: {', '.join(lost[:5])}; put them there, or delete their rows")
     twice = sorted({nm for nm in names if names.count(nm) > 1}) if len(set(names)) < len(names) else []
-    if twice: raise ValueError(f"{path/table_name} has more than one row of {', '.join(twice[:5])}")
+    if twice: raise ValueError(f"{path/table_name} has more than one row of {', '.join(twice[:5])}; leave one for each image")
     return files
 
 # %% ../../nbs/24_data.folder.ipynb #e174b37a

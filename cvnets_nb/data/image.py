@@ -16,7 +16,7 @@ from fastcore.xdg import xdg_cache_home
 from fasttransform import Transform
 from fastai.torch_core import TensorImage
 from fastai.vision.core import PILImage
-from ..core import check_int, whole_file
+from ..core import as_path, brief, check_int, one_line, whole_file
 
 # %% auto #0
 __all__ = ['as_uint8', 'array_image', 'rgb_image', 'Readable', 'pil_image', 'image_name', 'open_image', 'exif_turn', 'OpenImage',
@@ -101,8 +101,9 @@ def open_image(
         return rgb_image(ImageOps.exif_transpose(im) if upright and exif_turn(im) > 1 else im)
     except Exception as e:         # Pillow's plug-ins raise errors of every kind on damaged data
         damaged = isinstance(o, (str,Path)) and os.path.isfile(o)
-        hint = "; mend or delete it (check_images finds all such files)" if damaged else ''
-        raise OSError(f"cannot read the image {image_name(o)}: {e}{hint}") from e
+        hint = "mend or delete it (check_images finds all such files)" if damaged else 'give the path of an image file'
+        hint = f'; {hint}' if isinstance(o, (str,Path)) else ''
+        raise OSError(f"cannot read the image {one_line(image_name(o))}: {one_line(e)}{hint}") from e
 
 # %% ../../nbs/22a_data.image.ipynb #cea9b805
 def exif_turn(
@@ -167,7 +168,10 @@ def check_images(
     remember:bool=True # Trust what was found good before and has the same time and size?
 )->list: # Of `(path, reason)`, in the order of `files`; empty when all can be read
     "The image files that cannot be read, and why"
+    if files is None or isinstance(files, (str,Path)): raise ValueError(
+        f"files must be a list of paths, got {brief(files)}; get_image_files(path) lists those of a folder")
     files = list(files)
+    for f in files: as_path(f, 'each of files')
     folders = defaultdict(list)
     for i,f in enumerate(files): folders[os.path.dirname(f)].append(i)
     notes = {d:_memory(d) for d in folders}

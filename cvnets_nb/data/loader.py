@@ -19,8 +19,8 @@ from fastcore.foundation import L
 from fastai.data.load import DataLoader
 from fastai.data.core import DataLoaders, Datasets, Pipeline, TfmdDL, TfmdLists
 from fastai.torch_core import to_device
-from ..core import check_int, warn
-from ..samplers import SScFBS
+from ..core import brief, check_int, warn
+from ..samplers import PlanSampler, SScFBS
 from ..samplers.order import as_ids
 from ..samplers.plan import time_of
 from .arrays import array_reader, targets_stay
@@ -45,6 +45,8 @@ def _check_source(dataset, sampler):
     "Refuse a loader without a sampler, and data without positions"
     if sampler is None: raise ValueError(
         "PlanDL needs a sampler, for example sampler=MScVBS(size=224, bs=64); dls.with_plan(sampler) passes it")
+    if isinstance(sampler, type) or not isinstance(sampler, PlanSampler): raise ValueError(
+        f"sampler must be a sampler, for example MScVBS(size=224, bs=64), got {brief(sampler)}")
     indexed = hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__')
     if not indexed or isinstance(dataset, IterableDataset): raise ValueError(
         f"a plan names images by position and {type(dataset).__name__} has none: "
@@ -97,7 +99,7 @@ class PlanDL(TfmdDL):
         self.world = world
         self.replace = replace
         self.coarse = coarse
-        if coarse and not coarse >= 1: raise ValueError(
+        if coarse and not (isinstance(coarse, (int,float)) and coarse >= 1): raise ValueError(
             f"coarse must be 0 or at least 1, so many times the pixels needed (1.5 is safe), got {coarse!r}")
         self.set_seed(seed)
         self._at_start(len(dataset))
@@ -115,7 +117,7 @@ def set_seed(self:PlanDL,
     seed:int=None # Of the coming plans; None draws one from the loader's own generator
 ):
     "Set the seed of the plans, as when a training goes on from a checkpoint"
-    self._seed = seed
+    self._seed = None if seed is None else check_int('seed', seed, -2**63, remedy='None draws one')
 
 @patch
 def check_copies(self:PlanDL,

@@ -277,7 +277,7 @@ class CoremlFile:
     def __init__(self,
         path # The package
     ):
-        self.program = read_program(path)
+        with readable(path, 'Core ML'): self.program = read_program(path)
         self.boxes = tuple(v.name for v in self.program.outputs) == ForVision.names
         self.mac = platform.system() == 'Darwin' and not self.boxes   # suppressed boxes cannot be compared
         if self.mac: self.model = need('coreml', 'coremltools')[0].models.MLModel(str(path))

@@ -123,7 +123,7 @@ class LitertFile:
         threads:int=1 # Of the runtime
     ):
         lite, = need('litert', 'ai_edge_litert.interpreter')
-        self.model = lite.Interpreter(model_path=str(path), num_threads=threads)
+        with readable(path, 'LiteRT'): self.model = lite.Interpreter(model_path=str(path), num_threads=threads)
         self.runners = {k:self.model.get_signature_runner(k) for k in self.model.get_signature_list()}
     def __call__(self,
         images:np.ndarray # (n,h,w,c), 0 to 255

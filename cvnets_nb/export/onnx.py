@@ -116,7 +116,7 @@ class OnnxFile:
         o = ort.SessionOptions()
         o.log_severity_level = 3
         if threads: o.intra_op_num_threads = threads
-        self.session = ort.InferenceSession(str(path), o, providers=['CPUExecutionProvider'])
+        with readable(path, 'ONNX'): self.session = ort.InferenceSession(str(path), o, providers=['CPUExecutionProvider'])
         self.dtype = np.uint8 if self.session.get_inputs()[0].type == 'tensor(uint8)' else np.float32
     @property
     def facts(self):

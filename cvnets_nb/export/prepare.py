@@ -31,6 +31,9 @@ __all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'secon
            'check_images', 'deployed', 'facts', 'without_noops', 'with_logic']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
+_known = dict(method=('squish','crop','pad','short'), padding=('reflect','edge','constant'),
+              interpolation=('nearest','bilinear','bicubic','box','hamming','lanczos'))
+
 @dataclass(frozen=True)
 class Prep:
     "How a decoded image is brought to the size of the model"
@@ -40,6 +43,12 @@ class Prep:
     margin:float=1. # For 'short': how many times the resized image may be larger than `size` on its short side
     interpolation:str='bilinear' # Pillow's name
     padding:str='reflect' # For 'pad', NumPy's name: 'reflect', 'edge' or 'constant'
+    def __post_init__(self):
+        object.__setattr__(self, 'size', as_size(self.size))
+        check_number('margin', self.margin, 1)
+        for nm,known in _known.items():
+            if getattr(self, nm) not in known: raise ValueError(
+                f"{nm} must be one of {', '.join(known)}, got {getattr(self, nm)!r}")
 
 def _middle(image, size):
     "The middle of an image"
@@ -75,6 +84,7 @@ def prepared(
     prep:Prep # How
 )->Image.Image: # Of `prep.size`
     "An image at the size of the model"
+    if not isinstance(image, Image.Image): raise ValueError(f"image must be a Pillow image, got {brief(image)}; open_image(path) opens one")
     mode = getattr(Image.Resampling, prep.interpolation.upper())
     h,w = prep.size
     if prep.method in ('crop','pad'):

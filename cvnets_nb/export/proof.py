@@ -4,6 +4,7 @@
 
 # %% ../../nbs/80b_export.proof.ipynb #6dee80d3
 from __future__ import annotations
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,9 +24,9 @@ from ..learner import not_taken
 
 # %% auto #0
 __all__ = ['decoded_batches', 'sample_images', 'Match', 'compare', 'decision', 'model_answers', 'file_answers', 'resized',
-           'score', 'file_score', 'model_score', 'noise', 'alike', 'check_target', 'check_learner', 'Job', 'make_job',
-           'takes_only', 'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss', 'keep_file', 'said',
-           'nms_limits', 'nms_facts', 'check_file', 'check_int8']
+           'score', 'file_score', 'model_score', 'noise', 'alike', 'check_target', 'readable', 'check_learner', 'Job',
+           'make_job', 'takes_only', 'megabytes', 'Exported', 'seconds_per_call', 'check_match', 'check_loss',
+           'keep_file', 'said', 'nms_limits', 'nms_facts', 'check_file', 'check_int8']
 
 # %% ../../nbs/80b_export.proof.ipynb #bd79abde
 def decoded_batches(
@@ -203,11 +204,25 @@ def check_target(
     path # Where a file goes
 )->Path:
     "Refuse a place where something else would be lost"
-    p = Path(path)
+    p = Path(path) if isinstance(path, str) else as_path(path)
     if p.suffix == '': raise ValueError(f"{str(path)!r} is no name of a file; give one with its ending, such as model.onnx")
     if p.is_dir() and p.suffix != '.mlpackage': raise ValueError(f"{p} is a folder, and would be replaced; give another name")
     if p.is_file() and p.suffix == '.mlpackage': raise ValueError(f"{p} is a file, and a package is a folder; delete it first")
     return p
+
+# %% ../../nbs/80b_export.proof.ipynb #dee825ec
+@contextmanager
+def readable(
+    path, # A file, or a package
+    kind:str # What it should be, for the message
+):
+    "Refuse, by name, what a runtime cannot read"
+    p = as_path(path)
+    if not p.exists(): raise FileNotFoundError(f"{one_line(p)} does not exist; give the path of a file that was exported")
+    try: yield
+    except ImportError: raise
+    except Exception as e: raise ValueError(
+        f"{one_line(p)} cannot be read as {kind} ({one_line(e, 200)}); export the model again") from e
 
 # %% ../../nbs/80b_export.proof.ipynb #53f30255
 def _check_prep(dl, prep, images):

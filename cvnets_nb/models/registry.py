@@ -35,6 +35,8 @@ def register_model(
 )->Callable: # `make`, unchanged
     "Make `create_model(name)` return `make(n_out=…, in_chans=…, **fixed)`"
     if make is None: return lambda f: register_model(name, f, task, **fixed)
+    if not isinstance(name, str) or not name.strip(): raise ValueError(f"name must be a text for create_model, got {brief(name)}")
+    if not callable(make): raise ValueError(f"make must be a class or function that makes the model, got {brief(make)}")
     lacks = {'n_out','in_chans'} - set(inspect.signature(make).parameters)
     if lacks: raise ValueError(f"register_model({name!r}): {make.__name__} must take {' and '.join(sorted(lacks))}")
     old = _models.get(name)
@@ -83,6 +85,7 @@ def list_models(
     task:str=None # Only models for this task, e.g. 'classification'; `None` for all
 )->list: # Sorted names
     "The names that `create_model` knows"
+    if not isinstance(pattern, str): raise ValueError(f"pattern must be text such as 'mobilenet*', got {brief(pattern)}")
     of_prefix = {p.task for p in _prefixes.values() if p.task}
     tasks = sorted({e.task for e in _models.values()} | of_prefix)
     if task is not None and task not in tasks:
@@ -161,6 +164,7 @@ def create_model(
     **kw # Further arguments of the architecture, e.g. `output_stride`, `drop`
 ): # The model
     "Make the architecture called `name`; names and keywords that do not exist are errors"
+    if not isinstance(name, str): raise ValueError(f"name must be one of list_models(), as text, got {brief(name)}")
     n_out = check_int('n_out', n_out, 0)
     in_chans = check_int('in_chans', in_chans)
     prefix = prefix_of(name)

@@ -28,7 +28,7 @@ from .layers import make_cfg
 def _read_torch(path):
     "A `.pt` or `.pth` file as torch objects, without running code"
     try: return torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as e:
+    except Exception as e:             # torch's reader has errors of many kinds for bytes that mean nothing
         raise ValueError(f"source {str(path)!r} is not a plain checkpoint of tensors and is not loaded, "
                          "since unpickling runs code; save it again with torch.save(model.state_dict(), path)") from e
 
@@ -52,7 +52,7 @@ def read_weights(
     if isinstance(source, (str,Path)):
         p = Path(source)
         if p.suffix not in _readers: raise ValueError(f"source {str(p)!r} must end in {', '.join(_readers)}")
-        if not p.is_file(): raise FileNotFoundError(f"source {str(p)!r}: there is no such file")
+        if not p.is_file(): raise FileNotFoundError(f"source {str(p)!r}: there is no such file; give the path of a checkpoint")
         source = _readers[p.suffix](p)
     for k in ('state_dict','model','model_state'):
         if isinstance(source, Mapping) and isinstance(source.get(k), Mapping): source = source[k]
@@ -62,6 +62,12 @@ def read_weights(
     if odd is not None: raise ValueError(
         f"source has {odd!r}, which is no tensor but {type(source[odd]).__name__}; give the state dict alone")
     return dict(source)
+
+def _check_module(model):
+    if not isinstance(model, nn.Module): raise ValueError(
+        f"model must be a module, as create_model makes it, got {brief(model)}")
+
+_imagenet = dict(mean=(.485,.456,.406), std=(.229,.224,.225))      # of weights under torchvision's names
 
 # %% ../../nbs/38_models.weights.ipynb #7b713bd8
 def first_difference(
@@ -525,8 +531,6 @@ def with_head(
     return {**have, **{k:sd[k] for k in head_keys(model)}}
 
 # %% ../../nbs/38_models.weights.ipynb #8c7d0769
-_imagenet = dict(mean=(.485,.456,.406), std=(.229,.224,.225))      # of weights under torchvision's names
-
 def _timms_own(model):
     "timm's own function for older checkpoints of this model's family: other names, other sizes"
     module = type(model).__module__
@@ -540,7 +544,7 @@ def _fixed(fix, model, have, diff):
 
 def _refuse(model, have, diff):
     "The error for a checkpoint that does not fit"
-    hint = ''
+    hint = '; make the model as the one that was saved was made, or give its own checkpoint'
     if lacks_head(model, have): hint = (
         "; it has no head, so load it into a model with n_out=0, or let create_model(name, n_out, pretrained=...) "
         "or set_learner add a new head")
@@ -553,6 +557,7 @@ def load_weights(
     source # `'cvnets'`, `'cvnets:<variant>'`, `'torchvision'`, a path as in `read_weights`, or a state dict
 )->nn.Module: # `model`
     "Load a checkpoint that fits `model` key by key and shape by shape; any other is an error and changes nothing"
+    _check_module(model)
     entry = published(model, source) if is_published(source) else None
     theirs = read_weights(entry.get() if entry else source)
     theirs = without_wrapper(model, theirs)
@@ -576,7 +581,8 @@ def save_weights(
     path # Ends in `.safetensors`, `.pt` or `.pth`
 )->Path: # The file
     "Write the weights of `model` for `load_weights`"
-    path = Path(path)
+    _check_module(model)
+    path = as_path(path)
     if path.suffix not in _readers: raise ValueError(f"path {str(path)!r} must end in {', '.join(_readers)}")
     sd = model.state_dict()
     if path.suffix == '.safetensors': save_tensors(sd, path)

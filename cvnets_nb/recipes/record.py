@@ -373,8 +373,11 @@ def read_recipe(
     except ValueError as e: raise ValueError(f"{file}: {e}") from e
 
 def _read_mapping(file):
-    try: d = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as e: raise ValueError(f"{file} is no YAML: {e}") from e
+    file = as_path(file, 'file')
+    if not file.is_file(): raise FileNotFoundError(f"{one_line(file)} is no file; give the path of a recipe's YAML file")
+    try: d = yaml.safe_load(file.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e: raise ValueError(
+        f"{one_line(file)} is no YAML of plain values: {one_line(e, 200)}; Recipe().to_yaml() shows one") from e
     if isinstance(d, dict): return {str(k):v for k,v in d.items()}
     raise ValueError(f"{file} holds {type(d).__name__}, not the fields of a recipe; Recipe().to_yaml() shows them")
 
@@ -393,6 +396,7 @@ def register_recipe(
     r:Recipe # Kept under its name
 )->Recipe: # The same
     "Let `get_recipe` and `recipe=` find `r` by its name"
+    if not isinstance(r, Recipe): raise ValueError(f"r must be a Recipe, got {brief(r)}")
     if _recipes.get(r.name, r) != r:
         raise ValueError(f"the name {r.name!r} is taken by another recipe; choose another name")
     _recipes[r.name] = r

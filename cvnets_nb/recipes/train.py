@@ -18,7 +18,7 @@ from fastai.callback.training import GradientClip
 from fastai.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropyFlat
 from fastai.torch_core import num_distrib
 from fastai.optimizer import Adam, Optimizer, average_grad, l2_reg, momentum_step
-from ..core import as_size
+from ..core import as_size, check_number
 from ..samplers import *
 from ..callback import EMA
 from ..callback.plan import has_plan, whole_dl
@@ -134,7 +134,7 @@ class BatchLR(Callback):
     run_valid = False
     def __init__(self,
         power:float=0.5 # 0 changes nothing, 1 is in proportion
-    ): self.power = power
+    ): self.power = check_number('power', power, -10, 10)
     def before_batch(self):
         if hasattr(self.learn, 'lr_finder'): return
         dl = whole_dl(self.dls.train)
@@ -180,7 +180,10 @@ class MixUpOrCutMix(MixHandler):
     def __init__(self,
         mixup:float=0.2, # MixUp's alpha
         cutmix:float=1. # CutMix' alpha
-    ): self.both = MixUp(mixup),CutMix(cutmix)
+    ):
+        for nm,v in dict(mixup=mixup, cutmix=cutmix).items():
+            check_number(nm, v, over=True, remedy='for one of the two take MixUp or CutMix alone')
+        self.both = MixUp(mixup),CutMix(cutmix)
     def before_batch(self):
         cb = self.both[int(torch.rand(()) < 0.5)]
         cb.learn = self.learn

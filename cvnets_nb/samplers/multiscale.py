@@ -135,13 +135,18 @@ def _check_multiples(s):
             f"or a divisor that fits, e.g. divisor={v & -v}")
 
 # %% ../../nbs/11_samplers.multiscale.ipynb #7ab3f6ef
+def _check_scales(n):
+    n = check_int('n_scales', n, 2, remedy='for one size use SScFBS')
+    if n > 1000: raise ValueError(f"n_scales must be at most 1000, got {n}; sizes that are rounded to the same one are one")
+    return n
+
 class MultiScale(PlanSampler):
     "The sizes of `MScFBS` and `MScVBS`, which say how large a batch of `(h, w)` is by `bs_at`"
     def __post_init__(self):
         def put(k, v): object.__setattr__(self, k, v)     # the sampler is frozen
         put('size', _size(self.size))
         put('bs', check_int('bs', self.bs))
-        put('n_scales', check_int('n_scales', self.n_scales, 2, remedy='for one size use SScFBS'))
+        put('n_scales', _check_scales(self.n_scales))
         for k in 'min_size','max_size','divisor':
             v = getattr(self, k)
             if v is not None: put(k, check_int(k, v, remedy='give one int (it holds for the longer side) or None'))

@@ -272,7 +272,8 @@ class Plan(_PlanValue, _PlanView, Sequence):
     def __iter__(self): return (self._item(*o) for o in self._each_step())
     def __getitem__(self, t): # A step's number, or a slice for a shorter plan
         if isinstance(t, slice): return self._take(np.arange(len(self))[t])
-        if not -len(self) <= t < len(self): raise IndexError(f"step {t} of a plan of {_steps(len(self))}")
+        if not -len(self) <= t < len(self): raise IndexError(
+            f"step {t} of a plan of {_steps(len(self))}; they count from 0 to {len(self)-1}")
         t = int(t) % len(self)
         return self._item(t, self._read(t, t+1))
     def _item(self, t, ids):

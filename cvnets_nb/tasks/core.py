@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastcore.basics import patch
-from ..core import Registry, first_of
+from ..core import as_path, brief, first_of, one_line, Registry
 from ..models import create_model
 from ..samplers import SScFBS
 from ..models.registry import check_name
@@ -245,6 +245,8 @@ def register_task(
     cls:type # A sub-class of `Task`
 )->type: # The same, so that it works as a decorator
     "Make `task_of` try this task, before those that were registered earlier"
+    if not (isinstance(cls, type) and issubclass(cls, Task)): raise ValueError(
+        f"cls must be a sub-class of Task, got {brief(cls)}")
     if not cls.name or not isinstance(cls.name, str):
         raise ValueError(f"{cls.__name__} needs a name, for messages, recipes and the command")
     if cls.of.__func__ is Task.of.__func__:
@@ -280,17 +282,24 @@ def folder_task(
     task:str=None # A name of `list_tasks()`; None tries all of them
 )->type: # A sub-class of `Task`
     "The task that reads a folder of this layout"
+    path = as_path(path)
     if task is not None: return _tasks[task]
+    if not path.is_dir(): raise ValueError(f"path must be a folder, and {one_line(path)} is none")
     for cls in _newest_first():
         if cls.knows_folder(path): return cls
     raise ValueError(f"{path} has a layout that none of {', '.join(list_tasks())} reads; "
                      "make its DataLoaders yourself and use set_learner")
 
 # %% ../../nbs/40_tasks.core.ipynb #b61ef217
+def _check_loaders(dls):
+    if not isinstance(dls, DataLoaders): raise ValueError(
+        f"dls must be fastai DataLoaders, got {brief(dls)}; make them, for example, by ImageDataLoaders.from_folder(path)")
+
 def task_of(
     dls:DataLoaders # Any fastai `DataLoaders`
 )->Task:
     "The task that these targets belong to"
+    _check_loaders(dls)
     for cls in _newest_first():
         task = cls.of(dls)
         if task is not None: return task

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np, torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert
+from ...core import as_size
 
 # %% auto #0
 __all__ = ['unit_boxes', 'anchor_shapes', 'grid_points', 'grid_anchors', 'encode_boxes', 'decode_boxes', 'point_anchors',
@@ -168,7 +169,7 @@ def keep_boxes(
     by_class:bool=True # May boxes of different classes overlap? Metrics want all of them, people the likeliest
 )->Detections: # In pixels
     "The best of the predicted boxes, without doubles"
-    h,w = size
+    h,w = as_size(size)
     found = probs[:,1:].float()                           # half precision would make ties
     inside = boxes.float().clamp(0, 1)
     visible = (inside[:,2:] > inside[:,:2]).all(1)

@@ -57,6 +57,8 @@ def BoxBlocks(
     names # Of the classes, without the background
 )->tuple: # Of two `TransformBlock`s, for boxes and for their classes
     "The blocks of targets that are boxes with classes"
+    if names is None or isinstance(names, str) or not len(names): raise ValueError(
+        f"names must be those of the classes, one or more, got {brief(names)}; give a list of texts")
     padding = {'before_batch':pad_boxes}
     boxes = TransformBlock(type_tfms=TensorBBox.create, item_tfms=PointScaler, dls_kwargs=padding)
     return boxes, TransformBlock(type_tfms=BoxLabels(names), item_tfms=BBoxLabeler)
@@ -149,7 +151,7 @@ class BoxCrop(_Cut):
             raise ValueError(f"min_visible must be a share between 0 and 1, got {min_visible!r}")
         self.scale = scale
         self.ratio = ratio
-        self.tries = tries
+        self.tries = check_int('tries', tries)
     def _choose(self, image, boxes):
         "A random part, and which of the boxes may stay in it"
         for _ in range(self.tries):
@@ -341,6 +343,7 @@ def box_scenes(
     from sklearn.datasets import load_digits
     d = load_digits()
     counts = check_int('n', n, 8), max(2, n//4)
+    check_int('most', most)
     items = []
     for valid,k in enumerate(counts):
         ids = split_by_class(d.target, 0.2, seed)[valid]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+from ...core import check_number
 from .boxes import *
 
 # %% auto #0
@@ -67,6 +68,9 @@ def hardest(
     return background & (rank < wanted)
 
 # %% ../../../nbs/48c_tasks.detection.loss.ipynb #bf3d357f
+def _check_reduction(reduction):
+    if reduction not in ('mean','none'): raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}")
+
 class MultiBoxLoss(_RawLoss):
     "Smooth L1 of the offsets and cross-entropy of the classes (arXiv 1512.02325)"
     def __init__(self,
@@ -75,8 +79,9 @@ class MultiBoxLoss(_RawLoss):
         smoothing:float=0., # Label smoothing of the classes
         reduction:str='mean' # 'mean', or 'none' for each image's
     ):
-        self.iou = iou
-        self.ratio = ratio
+        self.iou = check_number('iou', iou, hi=1)
+        self.ratio = check_number('ratio', ratio)
+        _check_reduction(reduction)
         self.smoothing = smoothing
         self.reduction = reduction
     def __repr__(self): return f'MultiBoxLoss(iou={self.iou}, ratio={self.ratio}, smoothing={self.smoothing})'
@@ -143,7 +148,8 @@ class FCOSLoss(_RawLoss):
         radius:float=1.5, # Distance of a location from the middle of its box, in cells, at most
         reduction:str='mean' # 'mean', or 'none' for each image's
     ):
-        self.radius = radius
+        self.radius = check_number('radius', radius, over=True)
+        _check_reduction(reduction)
         self.reduction = reduction
     def __repr__(self): return f'FCOSLoss(radius={self.radius})'
     def _match(self, anchors, boxes, real): return match_points(anchors, boxes, real, self.radius)

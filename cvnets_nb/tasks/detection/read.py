@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from PIL import Image, TiffImagePlugin
 from fastai.data.transforms import get_image_files, image_extensions
+from ...core import as_path
 from ...data.folder import train_names, valid_names
 from ...data.image import exif_turn
 
@@ -206,7 +207,7 @@ def _coco_boxes(d, names, file):
 def _json(file):
     "What a JSON file of COCO's format holds"
     try: d = json.loads(_text(file))
-    except (json.JSONDecodeError,RecursionError) as e: raise ValueError(f"{file} is not valid JSON: {e}") from e
+    except (json.JSONDecodeError,RecursionError) as e: raise ValueError(f"{file} is not valid JSON: {e}; export the annotations again") from e
     for k in ('images','annotations','categories'):
         if not isinstance(d, dict) or not isinstance(d.get(k), list):
             raise ValueError(f"{file} has no list {k!r}, so it is not of COCO's form")
@@ -545,7 +546,7 @@ def read_boxes(
     images=None # Folder of the images, for COCO's JSON; None tries the usual places beside it
 )->BoxSet:
     "The boxes of a folder in any of the three formats"
-    path = Path(path)
+    path = as_path(path)
     if not path.is_dir(): raise ValueError(f"{path} is no folder; give the folder that holds the annotations")
     found = box_formats(path)
     if not found:

@@ -53,7 +53,9 @@ def void_index(
     codes = [] if codes is None else [str(c) for c in codes]
     names = [c.lower() for c in codes]
     if void is None: return next((names.index(n) for n in _void_names if n in names), 255)
-    if not isinstance(void, str): return check_int('void', void, 0)
+    if not isinstance(void, str):
+        if check_int('void', void, 0) > 255: raise ValueError(f"void must be at most 255, the largest index that a mask of bytes holds, got {void}")
+        return int(void)
     if void.lower() in names: return names.index(void.lower())
     raise ValueError(f"void {void!r} is no class of {', '.join(codes)}; "
                      "give one of them, or an index such as 255")
@@ -154,12 +156,20 @@ class OpenMaskIndices(Transform):
     def encodes(self, o)->PILMask: return open_mask(o, self.binary)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #a0730572
+def _check_codes(codes):
+    if isinstance(codes, (str,int,float)) or codes is None or len(codes) < 2: raise ValueError(
+        f"codes must be the names of two classes or more, got {brief(codes)}; give them in the order of their indices")
+    twice = next((c for c in codes if list(codes).count(c) > 1), None)
+    if twice is not None: raise ValueError(f"codes has {twice!r} twice; give each class a name of its own")
+    return codes
+
 def SegBlock(
     codes, # Names of the classes by index
     void=None, # Name or index of void; None takes the class with a name such as 'Void', else 255
     binary:bool=False # Are the masks black and white, for two classes? Then none of their pixels is void
 )->TransformBlock:
     "The target block of segmentation: masks with the names of their classes and a void index"
+    codes = _check_codes(codes)
     if binary and len(codes) != 2:
         raise ValueError("binary=True is for masks of two classes, first the black one, then the white one, "
                          f"and there are {len(codes)} codes")
@@ -340,8 +350,8 @@ class SegRotate(RandTransform):
         void:int=255, # Index that fills masks
         p:float=1. # Probability that an item is rotated
     ):
-        super().__init__(p=p)
-        self.degrees = degrees
+        super().__init__(p=check_number('p', p, hi=1))
+        self.degrees = check_number('degrees', degrees, hi=180)
         self.void = void
     def before_call(self, b, split_idx):
         super().before_call(b, split_idx)
@@ -584,7 +594,7 @@ def mask_folder_dls(
     "Images and masks of a folder as `DataLoaders`"
     path = Path(path)
     found = mask_folder(path)
-    if found is None: raise ValueError(f"{path} has no images/ with labels/ or masks/ beside it")
+    if found is None: raise ValueError(f"{path} has no images/ with labels/ or masks/ beside it; put images and masks of the same names there")
     files = mask_files(*found)
     codes = path/'codes.txt'
     if not codes.is_file():

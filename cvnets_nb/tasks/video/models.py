@@ -237,7 +237,7 @@ class TemporalShift(nn.Module):
     ):
         super().__init__()
         self.ni = ni
-        self.n_moved = ni//share
+        self.n_moved = ni//check_int('share', share, 2)
         if not self.n_moved: raise ValueError(f"a map of {ni} channels has none to move with share={share}: lower it")
     def forward(self, x): # (b*frames,ni,h,w) -> the same
         if x.ndim != 4 or x.shape[1] != self.ni: raise ValueError(

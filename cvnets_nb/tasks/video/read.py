@@ -43,8 +43,11 @@ def write_clip(
     rotation:int=0 # By how many degrees a player turns it counter-clockwise, as files of phones say
 ): # `file`
     "Write frames as a video: H.264, and MPEG-4 or MPEG-2 in formats that are older"
+    file = as_path(file, 'file')
+    if np.ndim(frames) != 4 or np.shape(frames)[3] != 3: raise ValueError(
+        f"frames must be of shape (n, h, w, 3), got {np.shape(frames)}; for one frame give frame[None]")
+    check_number('fps', float(fps), over=True)
     av = get_av()
-    file = Path(file)
     h264 = next(o for o in ('libx264','h264','mpeg4') if o in av.codecs_available)
     codec = {'.mpg':'mpeg2video', '.avi':'mpeg4'}.get(file.suffix, h264)
     with av.open(str(file), 'w') as out:
@@ -280,6 +283,7 @@ class Clip:
         except Exception as e:         # FFmpeg's errors are of many kinds
             there = isinstance(self.o, (str,Path)) and os.path.exists(self.o)
             hint = "; mend or delete it (check_clips finds all such files)" if there else ''
+            if isinstance(self.o, (str,Path)) and not there: hint = '; give the path of a video'
             raise OSError(f"cannot read the video {self.name}: {reason(e)}{hint}") from e
     def __enter__(self):
         with self.naming(): self.reader = _reader(self.o, self.given)
@@ -324,6 +328,9 @@ def read_clip(
     fps:float=25. # Frames per second of folders and arrays
 )->np.ndarray: # (frames,h,w,3) of `uint8`
     "So many frames of a video, evenly spread"
+    check_int('frames', frames)
+    check_number('start', start)
+    if span is not None: check_number('span', span, over=True, remedy='None is the whole video')
     with Clip(o, fps) as c: return c.read(spread(c.seconds, frames, start, span))
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #d960a93c
