@@ -267,12 +267,11 @@ def read_run(
 )->dict: # None where there is none
     "The contents of `run.json`"
     f = Path(out)/'run.json'
-    if not f.is_file(): return None
-    try:
-        run = json.loads(f.read_text(encoding='utf-8'))
-        if isinstance(run, dict) and isinstance(run.get('args', {}), dict): return run
-        raise ValueError('it holds no run')
+    if not os.path.isfile(f): return None             # which takes any name
+    try: run = json.loads(f.read_text(encoding='utf-8'))
     except (ValueError,RecursionError) as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
+    if isinstance(run, dict) and isinstance(run.get('args'), dict): return run
+    raise ValueError(f"{f} is not of a run of cvnets_train; give another --out")
 
 def write_run(
     out, # Folder of a run
