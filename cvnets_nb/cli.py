@@ -356,19 +356,19 @@ def has_checkpoint(
 
 _unheard = "what read the output has ended (broken pipe)"
 
-def _output_fault():
-    "Why nothing can be printed, or None"
-    try: sys.stdout.flush()
-    except BrokenPipeError: return _unheard
-    except OSError as e: return f"the output cannot be written ({e.strerror})"
+def _output_fault(e):
+    "Why nothing can be printed, where that is what raised `e`; or None"
+    if isinstance(e, BrokenPipeError): return _unheard
+    if not isinstance(e, OSError) or e.filename is not None or e.errno not in _write_errors: return
+    try: print(flush=True)
+    except OSError as now: return f"the output cannot be written ({now.strerror})"
 
 def _why_ended(e, out):
     "Why a training ended before its time and what to do; None where a traceback says more"
     unread = re.search('cannot read the (image|video|mask) [^;\n]*', str(e)) if isinstance(e, OSError) else None
     if unread: return f"{unread[0]}; put the file back as it was when the run began"
-    if isinstance(e, BrokenPipeError): return _unheard
-    if isinstance(e, OSError) and _output_fault(): return _output_fault()
-    if not is_write_error(e): return None
+    fault = _output_fault(e)
+    if fault or not is_write_error(e): return fault
     said = str(e).strip().split('\n')[-1].strip()             # fastai puts lines of its own before it
     return f"{out} cannot be written to ({said}); {free_space(out)}, make room"
 
@@ -804,7 +804,7 @@ def _one_line(p):
     try: yield
     except KeyboardInterrupt: p.exit(130, f"\n{p.prog}: interrupted\n")
     except OSError as e:
-        why = _unheard if isinstance(e, BrokenPipeError) else _output_fault()
+        why = _output_fault(e)
         if why is None: raise
         p.exit(1, f"{p.prog}: error: {why}\n")
     finally:
@@ -872,7 +872,7 @@ def _refused(p, team):
     "End with one line where something is refused"
     try: yield
     except (ValueError,OSError) as e:
-        if isinstance(e, OSError) and _output_fault(): raise
+        if _output_fault(e): raise
         _end(p, team, 2, f"error: {_as_options(str(e))}")
     except ImportError as e:
         if 'pip install' not in str(e): raise              # a package that is broken; its traceback says more
