@@ -6,13 +6,12 @@
 __all__ = ['many_images', 'start_times', 'start_up', 'hand_over', 'checkpoint_times', 'rank_rate', 'world_rate', 'cluster']
 
 # %% ../nbs/81e_bench_startup.ipynb #b9bea93a
-import gc, json, os, pickle, psutil, random, shutil, socket, subprocess, sys, tempfile, time
+import gc, json, os, pickle, psutil, socket, subprocess, sys, tempfile, time
 import numpy as np, torch
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from PIL import Image
 from fastai.callback.core import Callback, CancelFitException
-from fastai.data.transforms import get_image_files, parent_label
 from fastai.callback.training import ShortEpochCallback
 from fastai.vision.augment import RandomResizedCrop
 from fastai.vision.data import ImageDataLoaders
