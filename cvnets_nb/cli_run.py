@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['budget', 'try_lock', 'holder', 'may_hold', 'InUse', 'folder_lock', 'leftovers', 'is_owner', 'own_run', 'items_of',
-           'target_files', 'in_threads', 'contents_hash', 'file_record', 'record_hash', 'write_record', 'read_record',
-           'drop_record', 'some', 'contents_changed', 'file_changes', 'recipe_facts', 'recipe_changes', 'made_from',
-           'what_changed']
+           'target_files', 'in_threads', 'contents_hash', 'folder_rows', 'is_folder_row', 'name_sample', 'file_record',
+           'record_hash', 'write_record', 'read_record', 'drop_record', 'some', 'contents_changed', 'file_changes',
+           'recipe_facts', 'recipe_changes', 'made_from', 'what_changed']
 
 # %% ../nbs/81d_cli_run.ipynb #14044d71
 import errno, gzip, hashlib, json, os, re, shutil, socket, time, weakref, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+import numpy as np
 from .core import whole_file
 try: import fcntl
 except ImportError: fcntl = None          # Windows has msvcrt in its place
@@ -171,6 +172,8 @@ def items_of(
     ds # One of the data sets of a `DataLoaders`
 )->list: # Of items that are files; empty where they are in memory
     "The items of a data set that lie on a disk"
+    from cvnets_nb.data.files import Files
+    if isinstance(ds.items, Files): return ds.items
     return [o for o in ds.items if isinstance(o, (str,Path)) or hasattr(o, 'file')]
 
 def _path(o): return str(getattr(o, 'file', o))
@@ -230,28 +233,69 @@ def _sampled(rows, most):
         names.append(nm)
     return names
 
-# %% ../nbs/81d_cli_run.ipynb #cadd607a
+# %% ../nbs/81d_cli_run.ipynb #0c67fa33
 def _stamp(f):
     "Size and time of a file; both None where it is not there"
     try: s = os.stat(f)
     except OSError: return [None,None]
     return [s.st_size,s.st_mtime_ns]
 
+_sets = 'training','validation'
+
+def _names_of(items):
+    "The names of a `Files` by folder: pairs of a folder and a list of bytes"
+    text,starts,where = items.names.arrays
+    whole,at = text.tobytes(),where[items.ids]
+    order = np.argsort(at, kind='stable')
+    ids,cuts = items.ids[order],np.flatnonzero(np.diff(at[order])) + 1
+    for part in np.split(ids, cuts):
+        if len(part): yield items.names.folders[where[part[0]]],[whole[a:b-1] for a,b in zip(starts[part], starts[part+1])]
+
+def folder_rows(
+    items, # A `Files`
+    split:int, # 0 is training, 1 validation
+    inner:str # The folder that names are relative to, with a slash at its end
+)->dict: # `[split, number of files, hash of their names, None]` by folder
+    "A row per folder of a long list of files, of which none is asked"
+    def row(names): return [split, len(names), int(hashlib.sha256(b'\0'.join(sorted(names))).hexdigest()[:12], 16), None]
+    def key(f): return f"{f.removeprefix(inner).replace(os.sep, '/')}/ ({_sets[split]})"
+    return {key(f):row(names) for f,names in _names_of(items)}
+
+def is_folder_row(
+    name:str # Of a row
+)->bool:
+    "Does a row stand for a folder?"
+    return name.endswith(tuple(f'/ ({o})' for o in _sets))
+
+def name_sample(
+    items, # A `Files`
+    n:int=4096 # About so many
+)->list: # Of paths
+    "Some of the files, drawn by name, so that the same are drawn when others come or go"
+    k = 1 << max(0, len(items)//n).bit_length()
+    return [os.path.join(f, os.fsdecode(o)) for f,names in _names_of(items) for o in names if zlib.crc32(o)%k == 0]
+
+# %% ../nbs/81d_cli_run.ipynb #cadd607a
 def file_record(
     dls, # With items that are files
-    root # Of the data: names are relative to it
+    root, # Of the data: names are relative to it
+    most:int=100_000 # Longer lists of images have a row per folder, and a row per file for some thousand of them
 )->dict: # `[split, size, time, labels]` by name
     "What is known of the files of a run, without reading them"
+    from cvnets_nb.data.files import Files
     from cvnets_nb.tasks.core import target_tfms
     tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), dict)]
-    files = []
+    inner = os.path.join(root, '')
+    rows,files = {},[]
     for i,ds in enumerate((dls.train_ds,dls.valid_ds)):
         items = items_of(ds)
+        if isinstance(items, Files) and len(items) > most:
+            rows.update(folder_rows(items, i, inner))
+            items = name_sample(items)
         files += [(i, _path(o), _labels_of(o, tables)) for o in items]
         files += [(i, f, None) for f in target_files(ds, items)]
     stamps = in_threads(_stamp, [f for _,f,_ in files])
-    inner = os.path.join(root, '')
-    return {f.removeprefix(inner).replace(os.sep, '/'):[split,*s,labels] for (split,f,labels),s in zip(files, stamps)}
+    return rows | {f.removeprefix(inner).replace(os.sep, '/'):[split,*s,labels] for (split,f,labels),s in zip(files, stamps)}
 
 def record_hash(
     rows:dict # From `file_record`
@@ -270,7 +314,7 @@ def write_record(
 ):
     "Write the record of the files beside the checkpoints"
     if not is_owner(): return
-    names = _sampled({k:v for k,v in rows.items() if v[1] is not None}, most)
+    names = _sampled({k:v for k,v in rows.items() if v[1] is not None and not is_folder_row(k)}, most)
     hashes = dict(zip(names, in_threads(contents_hash, [Path(root)/o for o in names])))
     text = json.dumps(dict(files=rows, contents=hashes))
     with whole_file(Path(out)/'checkpoint'/_record) as f: f.write_bytes(gzip.compress(text.encode(), 1))
@@ -313,11 +357,11 @@ def _names_changed(was, now):
 def _rows_changed(was, now):
     "Files with other facts than the time"
     both = [(k,a,now[k]) for k,a in was.items() if k in now]
-    size = [f"{k} has {b[1]:,} bytes and had {a[1]:,}" for k,a,b in both if a[1] != b[1] and None not in (a[1],b[1])]
+    unit = {True:'files', False:'bytes'}
+    size = [f"{k} has {b[1]:,} {unit[is_folder_row(k)]} and had {a[1]:,}" for k,a,b in both if a[1] != b[1] and None not in (a[1],b[1])]
     gone = [f"{k} is gone" for k,a,b in both if b[1] is None and a[1] is not None]
     labels = [f"the labels or boxes of {k} changed" for k,a,b in both if a[3] != b[3]]
-    sets = 'training','validation'
-    moved = [f"{k} moved from {sets[a[0]]} to {sets[b[0]]}" for k,a,b in both if a[0] != b[0]]
+    moved = [f"{k} moved from {_sets[a[0]]} to {_sets[b[0]]}" for k,a,b in both if a[0] != b[0]]
     return gone + size + labels + moved
 
 # %% ../nbs/81d_cli_run.ipynb #76e94ee7
@@ -328,12 +372,14 @@ def contents_changed(
 )->tuple: # What changed, and how many files have another time and no hash
     "Compare the contents of files whose time alone has changed"
     odd = [k for k,a in was['files'].items() if k in now and a[1] == now[k][1] and a[2] != now[k][2]]
+    named = [f"names of files in {k} changed" for k in odd if is_folder_row(k)]
+    odd = [k for k in odd if not is_folder_row(k)]
     hashed = [k for k in odd if was['contents'].get(k)]
     new = in_threads(contents_hash, [Path(root)/o for o in hashed])
     said = [f"the contents of {k} changed" for k,h in zip(hashed, new) if h != was['contents'][k]]
     rest = [k for k in odd if not was['contents'].get(k)]
     if rest and not hashed: said += [f"{k} was written again, and there is no hash of its contents" for k in rest]
-    return said,len(rest)
+    return named+said,len(rest)
 
 def file_changes(
     was:dict, # From `read_record`
