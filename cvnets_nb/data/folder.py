@@ -95,7 +95,7 @@ def _refuse_flat(tree, path, found):
         f"{_names(flat[:3])} in {path} are named as splits, and there is no folder for each class in them; "
         "boxes need annotations that box_dls reads; if these folders are the classes, say train='.'")
 
-# %% ../../nbs/24_data.folder.ipynb #e0db22c0
+# %% ../../nbs/24_data.folder.ipynb #6bfa0719
 def _given_splits(tree, path, train, valid):
     "The folders that the user named"
     found = tree.subs(path)
@@ -109,6 +109,7 @@ def _given_splits(tree, path, train, valid):
     if train == '.' or valid is None: return Splits(*given)
     return Splits(*given, left=tuple(o for o in found if o not in given))
 
+# %% ../../nbs/24_data.folder.ipynb #e0db22c0
 def _usual_splits(tree, path):
     "The folders with the usual names of splits, or all as classes"
     found = tree.subs(path)
