@@ -281,7 +281,7 @@ def move_counts(self:SET):
     st.counts = update_counts(st.counts, *all_checks(*st.checks.fetch(), dl.world), cfg.window)
     is_easy = easy_mask(st.counts, cfg.window)
     rng = rng_for(dl.seed, st.epochs, 0x5E7)
-    st.active = choose_active(st.counts, cfg.window, st.labels, cfg.keep, dl.sampler.bs*dl.world, rng)
+    st.active = choose_active(st.counts, cfg.window, st.labels, cfg.keep, dl.sampler.samples*dl.world, rng)
     st.history.append(dict(epoch=st.epochs-1, active=len(st.planned), easy=int(is_easy.sum()),
                            rechecked=len(again), back=int((was_easy & ~is_easy).sum())))
     st.checks = Checks()

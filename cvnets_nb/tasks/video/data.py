@@ -172,6 +172,7 @@ def cut(self:ClipCrop,
 # %% ../../../nbs/48k_tasks.video.data.ipynb #6c7d03bb
 class OpenClip(Transform):
     "`Clip` as the first transform of a block"
+    input_types = str, Path, np.ndarray, Tensor, Clip
     def __init__(self,
         fps:float=25. # Frames per second of folders and arrays, which do not say it
     ):
