@@ -336,7 +336,8 @@ def is_write_error(
 def _why_ended(e, out):
     "Why a training ended before its time and what to do; None where a traceback says more"
     unread = re.search('cannot read the (image|video) [^;\n]*', str(e)) if isinstance(e, OSError) else None
-    if unread: return f"{unread[0]}; put the file back as it was when the run began"
+    if unread: return (f"{unread[0]}; put the file back if it has changed since the run began, and else mend it, or move it away "
+                       "and begin anew")
     if not is_write_error(e): return None
     said = str(e).strip().split('\n')[-1].strip()             # fastai puts lines of its own before it
     return f"{out} cannot be written to ({said}); {free_space(out)}, make room"

@@ -51,6 +51,7 @@ def write_clip(
         s = out.add_stream(codec, rate=Fraction(fps).limit_denominator(1001) if times is None else 100, options={'g':str(gop)})
         s.height,s.width = np.shape(frames)[1:3]
         s.pix_fmt = 'yuv420p'
+        s.codec_context.thread_count = 1             # see `FileReader`
         if rotation: s.set_display_rotation(rotation)
         for i,a in enumerate(frames):
             f = av.VideoFrame.from_ndarray(np.ascontiguousarray(a), format='rgb24')
@@ -181,11 +182,13 @@ class FileReader:
         streams = self.container.streams
         if not streams.video: raise ValueError("it has sound and no video" if streams.audio else "it has no video")
         self.stream = streams.best('video') or streams.video[0]           # not the picture of a cover
+        self.stream.codec_context.thread_count = 1       # one that is freed in a forked process would wait for its threads
+        self.reformatter = get_av().video.reformatter.VideoReformatter()
         self.start,length = _length(self.container, self.stream)
         self.end = self.start + length
         self.seconds = float(length*self.stream.time_base)
         self.fps = float(self.stream.average_rate or self.stream.guessed_rate or 25)
-        self.turn = 0,False              # of the frames that were read: degrees, and whether they are mirrored first
+        self.turn = None                 # of its frames: degrees, and whether they are mirrored first
     @property
     def count(self): return self.stream.frames or max(1, round(self.seconds*self.fps))
     def check(self):
@@ -214,10 +217,11 @@ def upright(
     "A frame as a player shows it"
     return np.rot90(a[:,::-1] if mirrored else a, round(rotation/90) % 4)
 
-def _pixels(f, sar):
-    "A frame of PyAV with square pixels, where those of the file are `sar` times as wide as high"
+def _pixels(r, f):
+    "A frame with square pixels, where those of the file are not"
+    sar = r.stream.sample_aspect_ratio                           # how many times as wide as high they are
     wide = round(f.width*sar) if sar and 1/16 < sar < 16 else f.width
-    return f.to_ndarray(format='rgb24') if wide == f.width else f.reformat(width=wide, height=f.height, format='rgb24').to_ndarray()
+    return r.reformatter.reformat(f, width=wide, height=f.height, format='rgb24').to_ndarray()
 
 def _stacked(arrays, ids):
     "Frames as one array, or an error where they have different sizes"
@@ -253,9 +257,9 @@ def read(self:FileReader,
     "The pixels of the frames that are shown at these times"
     arrays = {}
     frames = self.images(times)
-    self.turn = turn_of(frames[0])
+    if self.turn is None: self.turn = turn_of(frames[0])       # once: a frame that was asked lives until garbage is collected
     for f in frames:
-        if id(f) not in arrays: arrays[id(f)] = upright(_pixels(f, self.stream.sample_aspect_ratio), *turn_of(f))
+        if id(f) not in arrays: arrays[id(f)] = upright(_pixels(self, f), *self.turn)
     return _stacked(arrays, map(id, frames))
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #fc788f50

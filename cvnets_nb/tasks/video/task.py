@@ -58,8 +58,7 @@ def has_videos(
     path # A folder
 )->bool:
     "Is there a video file in this folder, at any depth?"
-    files = (f for _,_,names in os.walk(path) for f in names if not f.startswith('.'))
-    return any(os.path.splitext(f)[1].lower() in video_extensions for f in files)
+    return any(os.path.splitext(f)[1].lower() in video_extensions for _,names in folders_of(path) for f in names)
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #1e5c279f
 def _cuts(cb):
