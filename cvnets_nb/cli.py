@@ -366,7 +366,8 @@ def _output_fault(e):
 def _why_ended(e, out):
     "Why a training ended before its time and what to do; None where a traceback says more"
     unread = re.search('cannot read the (image|video|mask) [^;\n]*', str(e)) if isinstance(e, OSError) else None
-    if unread: return f"{unread[0]}; put the file back as it was when the run began"
+    if unread: return (f"{unread[0]}; put the file back if it has changed since the run began, and else mend it, or move it away "
+                       "and begin anew")
     fault = _output_fault(e)
     if fault or not is_write_error(e): return fault
     said = str(e).strip().split('\n')[-1].strip()             # fastai puts lines of its own before it

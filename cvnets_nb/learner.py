@@ -31,10 +31,10 @@ from .samplers import *
 from .samplers.multiscale import scaled_size
 from .data import find_sized
 from .data.augment import RecipeCrop
-from .data.sized import AlbumentationsTfm, size_of
+from .data.sized import AlbumentationsTfm, size_of, valid_size
 from .models.weights import published
 from .tasks import get_task
-from .callback import SET, CostLedger, KeepMemory, OnePerKind, Threads
+from .callback import SET, CostLedger, KeepMemory, OnePerKind, Proxy, Threads
 from .callback.cost import bare_copy
 from .callback.kinds import superseded
 from .callback.plan import RanksAgree, Selection, has_plan, is_fit
@@ -67,11 +67,16 @@ def planned(
         f"sampler must be a sampler, e.g. MScVBS(224, 64), its class, None or False, got {sampler!r}")
     if sampler is None and has_plan(dls.train): return dls
     hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
-    if callable(sampler): sampler = sampler(hw, dls.train.bs)
+    if callable(sampler): sampler = _of_class(sampler, dls, task, hw)
     elif sampler is None and recipe is not None: sampler = recipe_sampler(recipe, hw)
     elif sampler is None and task is None: sampler = SScFBS(hw, dls.train.bs)
     elif sampler is None: sampler = usual_sampler(dls, task, hw, scratch)
     return dls.with_plan(sampler)
+
+def _of_class(make, dls, task, hw):
+    "The sampler of a class, with the fields that the task knows"
+    bs = dls.train.sampler.samples if has_plan(dls.train) else dls.train.bs
+    return make(hw, bs) if task is None else task.sampled(make, hw, bs)
 
 def _check_train_size(dls, sampler, train_size):
     "Refuse a size of training beside a sampler, which has one, and without a plan"
@@ -180,7 +185,7 @@ def fitted(
                             f"batches of {bs}: recipe.scaled(bs={bs}) fits them")
         return r
     size = base_size(dls)
-    own = dict(frames=task.frames) if 'frames' in r.values() else {}
+    own = dict(frames=task.frames, **(dict(clips=task.clips) if task.clips > 1 else {})) if 'frames' in r.values() else {}
     return r.scaled(n=len(dls.train_ds), bs=bs, size=size if isinstance(size, int) else min(size)).replace(**own)
 
 def recipe_data(
@@ -309,6 +314,7 @@ def sized_for(
         _check_own_size(model, base)
         return dls                  # the size is not the reason; the training will show it
     bad = not_taken(model, sorted(set(shapes_of(s)) - {base}))
+    _check_valid_size(dls, model, base)
     if not bad: return dls
     stepped = in_larger_steps(s, model)
     why = f"this {type(model).__name__} takes {_what(base)} of {_by(base)}, and not of {_by(bad[0])}"
@@ -320,6 +326,16 @@ def sized_for(
     return dls.with_plan(instead)
 
 def _what(size): return 'images' if len(size) == 2 else 'clips (frames x height x width)'
+
+def _check_valid_size(dls, model, base):
+    "Refuse a validation of another size, or of other frames, than the model takes, which takes those of the plan"
+    try: size = valid_size(dls.valid)
+    except ValueError: return                       # of many sizes; the validation will show it
+    frames = [t.frames for t in dls.valid.after_item.fs if hasattr(type(t), 'set_time')]
+    own = (*frames[-1:], *size)
+    if len(own) != len(base) or takes(model, own): return
+    raise ValueError(f"this {type(model).__name__} takes {_what(base)} of {_by(base)}, the plan's, and not of {_by(own)}, "
+                     f"those of validation: make the data with {_by(base)}")
 
 def _check_own_size(model, base):
     "Refuse data of another size than that of the model, where it takes its own"
@@ -540,6 +556,9 @@ def finished(
     check_grey(learn.dls, learn.model)
     if any(p.ndim == 5 for p in learn.model.parameters()): learn.remove_cbs(learn.cbs.filter(_is_channels_last))
     if has_plan(learn.dls.train): learn.dls = sized_for(learn.dls, learn.model, chosen)
+    for cb in learn.cbs.filter(lambda o: isinstance(o, Proxy)):
+        if isinstance(cb.arch, str): task.check_arch(cb.arch)
+    task.check_learner(learn)
     learn.task = task
     if recipe: learn.recipe = recipe
     return learn
@@ -603,6 +622,7 @@ def set_learner(
     recipe = fitted(recipe, dls, task)
     chosen = sampler is not None or has_plan(dls.train)
     dls = planned(recipe_data(dls, recipe, task), sampler, recipe, train_size, task, pretrained is False)
+    if has_plan(dls.train): task = task.planned(dls.train.sampler)
     own,model_kw = split_keywords(task, recipe, loss_func, metrics, kwargs)
     own['cbs'] = learner_cbs(dls, task.default_set if set is True else set, recipe, speed, L(cbs), arch)
     learn = make_learner(task, dls, arch, pretrained, n_out, model_kw, recipe, **own)

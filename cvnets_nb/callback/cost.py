@@ -271,10 +271,11 @@ def add_work(self:CostLedger,
     h:int, # Height in pixels
     w:int, # Width in pixels
     flops:int, # Operations, of all of them
-    seconds:float=0. # Time that the clock of the epoch does not see
+    seconds:float=0., # Time that the clock of the epoch does not see
+    frames:int=1 # Of each sample, in all of its clips
 ):
     "Add what another network did for the epoch that begins"
-    if self._run: self._run.work.append(dict(samples=n, pixels=n*h*w, flops=flops, seconds=seconds))
+    if self._run: self._run.work.append(dict(samples=n, pixels=n*h*w*frames, flops=flops, seconds=seconds))
 
 @patch
 def _add_others(self:CostLedger, others):

@@ -9,7 +9,7 @@ __all__ = ['choose_hardest', 'proxy_size', 'proxy_net', 'name_of', 'proxy_lr', '
 import math, time
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import numpy as np, torch
 from torch import Tensor, nn
 from fastcore.basics import patch
@@ -17,6 +17,7 @@ from fastai.callback.schedule import combined_cos
 from fastai.torch_core import to_float
 from ..core import as_size, check_int, check_number, default_divisor, nearest_multiple, warn
 from ..samplers.multiscale import SScFBS
+from ..samplers.plan import time_of
 from ..tasks import task_of
 from .plan import *
 from .cost import count_flops
@@ -139,7 +140,7 @@ def start_fit(self:Proxy):
     if self.arch is None: raise ValueError(
         "the network of Proxy is not part of a copy or an export: give it back, learn.proxy.arch = ..., "
         "or train without, learn.remove_cb(Proxy)")
-    st.dl = dl.new(sampler=SScFBS(proxy_size(dl.sampler, self.size), dl.sampler.bs))
+    st.dl = dl.new(sampler=replace(dl.sampler.single(), size=proxy_size(dl.sampler, self.size)))     # clips stay clips
     st.loss_func = self.learn.loss_func
     st.flops = None
     device = next(self.learn.model.parameters()).device
@@ -238,7 +239,8 @@ def add_cost(self:Proxy,
     learnt = sum(o.n_real for o in plan[::self.every])
     both,forward = self._st.flops
     n = plan.n_samples
-    cost.add_work(n, plan[0].h, plan[0].w, learnt*both + (n-learnt)*forward, seconds)
+    frames = math.prod(time_of(plan[0]))                     # of all clips of a video; of an image it is 1
+    cost.add_work(n, plan[0].h, plan[0].w, learnt*both + (n-learnt)*forward, seconds, frames)
 
 # %% ../../nbs/57a_callback.proxy.ipynb #60be86a1
 @patch

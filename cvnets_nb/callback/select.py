@@ -335,7 +335,7 @@ def count(self:RandomSubset)->int:
     dl = whole_dl(self.dls.train)
     if self.counts is not None: return [*self.counts, dl.n][min(self._st.epochs, len(self.counts))]
     k = subset_count(self.learn.epoch, self.learn.n_epoch, dl.n, self.share, self.last, self.until)
-    return min(dl.n, max(k, dl.sampler.bs*dl.world))
+    return min(dl.n, max(k, dl.sampler.samples*dl.world))
 
 
 # %% ../../nbs/57_callback.select.ipynb #48094c4d

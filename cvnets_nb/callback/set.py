@@ -361,7 +361,7 @@ def move_counts(self:SET):
         self.recheck(again)
         back += self.take_checks()
     turns = Shuffle(n, dl.seed, st.epochs, 0x5E7)
-    st.active = IdSet.of_mask(choose_mask(st.counts, cfg.window, st.labels, cfg.keep, dl.sampler.bs*dl.world, turns))
+    st.active = IdSet.of_mask(choose_mask(st.counts, cfg.window, st.labels, cfg.keep, dl.sampler.samples*dl.world, turns))
     easy = int(np.count_nonzero(easy_mask(st.counts, cfg.window)))
     st.history.append(dict(epoch=st.epochs-1, active=n if st.planned is None else len(st.planned), easy=easy,
                            rechecked=len(again), back=back))

@@ -129,7 +129,7 @@ def _steps(dl, n_epoch, epoch):
 
 # %% ../../nbs/62_recipes.train.ipynb #31545497
 class BatchLR(Callback):
-    "Multiply the learning rate of each step by `(b/bs)**power`, where `b` is its images and `bs` the base batch"
+    "Multiply the learning rate of each step by `(b/bs)**power`, where `b` is its images or videos and `bs` those of the base batch"
     order = ParamScheduler.order+1
     run_valid = False
     def __init__(self,
@@ -138,7 +138,7 @@ class BatchLR(Callback):
     def before_batch(self):
         if hasattr(self.learn, 'lr_finder'): return
         dl = whole_dl(self.dls.train)
-        bs = dl.sampler.bs if has_plan(dl) else dl.bs
+        bs = dl.sampler.samples if has_plan(dl) else dl.bs
         k = (len(self.learn.xb[0])/bs)**self.power
         self._was = [h['lr'] for h in self.opt.hypers]
         self.opt.set_hyper('lr', [lr*k for lr in self._was])

@@ -238,6 +238,28 @@ def sampler(self:Task,
     "The plan of data for which nobody chose one: one size, unless a task knows better"
     return SScFBS(size, bs)
 
+@patch
+def sampled(self:Task,
+    make, # A class of samplers, or what is called like one: `make(size, bs)`
+    size, # Base size in pixels, an int or `(h, w)`
+    bs:int # Batch size
+):  # A sampler
+    "The plan of a class that was chosen; a task may know more of its fields from the data"
+    return make(size, bs)
+
+@patch
+def planned(self:Task,
+    sampler # Of the training loader
+)->Task:
+    "The task of data on this plan, where that asks for another model"
+    return self
+
+@patch
+def check_learner(self:Task,
+    learn:Learner # Just made
+):
+    "Refuse a model or callbacks that do not fit these inputs, before training begins"
+
 # %% ../../nbs/40_tasks.core.ipynb #514a46be
 _tasks = Registry('task')
 

@@ -27,7 +27,7 @@ from .read import *
 # %% auto #0
 __all__ = ['directions', 'digit_fps', 'TensorClip', 'clip_times', 'middle_window', 'part_window', 'ClipCrop', 'OpenClip',
            'ClipBlock', 'moving_items', 'moving_digits', 'mean_score', 'AverageClips', 'OnClips', 'check_clip_tfms',
-           'write_moving', 'find_clips', 'clip_split', 'clip_folder_dls']
+           'write_moving', 'folders_of', 'find_clips', 'clip_split', 'clip_folder_dls']
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #68bd3d84
 class TensorClip(TensorBase):
@@ -147,6 +147,9 @@ class ClipCrop(Transform):
     def __call__(self, x, split_idx=None, **kwargs):
         self.valid = bool(split_idx)
         return super().__call__(x, split_idx=split_idx, **kwargs)
+    def valid_times(self, seconds):
+        "When the frames are that validation reads of a video of so many seconds"
+        return clip_times(seconds, self.frames, self.valid_clips, self.seconds)
     def encodes(self, o:Clip):
         frames,clips = self.now
         clips = clips or (self.valid_clips if self.valid else self.clips)
@@ -172,6 +175,7 @@ def cut(self:ClipCrop,
 # %% ../../../nbs/48k_tasks.video.data.ipynb #6c7d03bb
 class OpenClip(Transform):
     "`Clip` as the first transform of a block"
+    input_types = str, Path, np.ndarray, Tensor, Clip
     def __init__(self,
         fps:float=25. # Frames per second of folders and arrays, which do not say it
     ):
@@ -335,40 +339,59 @@ def write_moving(
     return path
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #bd9ab61d
+def folders_of(
+    root # A folder
+): # `(folder, names of its files)`, of all that may hold data
+    "A folder and those in it, at any depth and through links; not hidden ones, nor runs of the command"
+    ways = {str(root):{os.path.realpath(root)}}                 # the real folders on the way to each, against loops
+    for d,subs,names in os.walk(root, followlinks=True):
+        way = ways.pop(d)
+        real = {s:os.path.realpath(os.path.join(d, s)) for s in sorted(subs) if not s.startswith('.')}
+        subs[:] = [s for s,r in real.items() if r not in way and not os.path.isfile(os.path.join(r, 'run.json'))]
+        ways.update({os.path.join(d, s):way | {real[s]} for s in subs})
+        yield Path(d), [nm for nm in names if not nm.startswith('.')]
+
+def _of(names, extensions): return [nm for nm in names if os.path.splitext(nm)[1].lower() in extensions]
+
 def find_clips(
     root # A folder of class folders
 )->tuple: # Paths of files and of folders of frames, sorted; and the class of each
     "The videos of a folder and their classes"
     root = Path(root)
-    found,alone = [],[]
-    for d,_,names in os.walk(root):
-        d = Path(d)
-        kinds = {os.path.splitext(nm)[1].lower() for nm in names if not nm.startswith('.')}
-        found += [d/nm for nm in names if os.path.splitext(nm)[1].lower() in video_extensions and not nm.startswith('.')]
-        if not kinds & set(image_extensions): continue
-        (found if len(d.relative_to(root).parts) > 1 else alone).append(d)
-    if alone: _refuse_images(alone[0], [f for f in found if f.suffix.lower() in video_extensions])
-    loose = [f for f in found if f.parent == root]
+    videos,frames = [],[]
+    for d,names in folders_of(root):
+        own,images = _of(names, video_extensions),_of(names, image_extensions)
+        if images and (own or len(d.relative_to(root).parts) < 2):
+            _refuse_images(d/sorted(images)[0], videos + [d/nm for nm in sorted(own)], root)
+        videos += [d/nm for nm in own]
+        if images: frames.append(d)
+    loose = sorted(f for f in videos if f.parent == root)
     if loose: raise ValueError(f"{loose[0]} lies in no class folder ({len(loose)} such videos); "
                                "move it into one, since the folder's name is the class")
-    if not found: raise ValueError(f"no videos in {root}; it should hold one folder of videos for each class")
-    found = sorted(found)
+    if not videos + frames: raise ValueError(f"no videos in {root}; it should hold one folder of videos for each class")
+    if videos and frames: warn(
+        f"{root} holds {len(videos)} video files, such as {min(videos)}, and {len(frames)} folders of images, such as "
+        f"{min(frames)}, each of which is read as the frames of one video; if they are no frames, move them away, "
+        "and if it is the images you mean, say task='classification'")
+    found = sorted(videos + frames)
     return found, [f.relative_to(root).parts[0] for f in found]
 
-def _refuse_images(d, videos):
+def _refuse_images(image, videos, root):
     "Refuse the images in a folder that should hold videos, or folders of frames"
+    if not videos: videos = [d/nm for d,names in folders_of(root) for nm in _of(names, video_extensions)]
     if videos: raise ValueError(
-        f"images and videos are mixed: there are images in {d}, and {videos[0]} is a video; move the ones or the others "
-        "away, or train on the images alone, task='classification'")
-    raise ValueError(f"the images in {d} lie in no folder of their video; give each video a folder of its own, in that "
-                     "of its class")
+        f"images and videos are mixed: there are images in {image.parent}, such as {image.name}, and {videos[-1]} is a "
+        "video; move the ones or the others away, or train on the images alone, task='classification'")
+    raise ValueError(f"the images in {image.parent} lie in no folder of their video; give each video a folder of its own, "
+                     "in that of its class")
+
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
 def _clip_splits(path, train, valid):
     "The folders of training and validation; None where validation is drawn from the other"
     path = Path(path)
     if not path.is_dir(): raise ValueError(f"path must be a folder of class folders of videos, and {path} is none")
-    subs = {o.name.lower():o for o in sorted(path.iterdir()) if o.is_dir()}
+    subs = {o.name.lower():o for o in sorted(path.iterdir()) if o.is_dir() and not o.name.startswith('.')}
     if train is None and valid is not None: raise ValueError(f"valid={valid!r} needs train=, the name of the folder to train on")
     if train is not None:
         given = [path/o for o in (train,valid) if o is not None]
@@ -376,30 +399,54 @@ def _clip_splits(path, train, valid):
         if lost: raise ValueError(f"there is no folder {lost[0]}; {path} holds {', '.join(subs)}")
         return (*given, None)[:2]
     usual = [next((subs[nm] for nm in names if nm in subs), None) for names in (train_names, valid_names)]
-    return usual if usual[0] else (path, None)
+    if not (usual[0] and any(o.is_dir() for o in usual[0].iterdir())): return path, None         # `train` may be a class
+    other = [o for nm,o in subs.items() if nm not in train_names + valid_names and _holds_clips(o)]
+    if other and usual[1] is None: raise ValueError(
+        f"{usual[0].name}/ in {path} looks like a split, and no name tells what {other[0].name}/ is: say "
+        f"train={usual[0].name!r}, with valid= if that is to validate; if they are classes, say train='.'")
+    if other: warn(f"{', '.join(o.name for o in other[:3])} in {path} {'are' if len(other) > 1 else 'is'} not used, beside "
+                   f"{usual[0].name}/ and {usual[1].name}/; if all are classes, say train='.'")
+    return usual
 
-def _readable(scans, skip, fps):
-    "The videos and classes without those that cannot be read; refuses them unless `skip`"
-    files = [f for fs,_ in scans for f in fs]
-    bad = check_clips(files, fps=fps)
-    if not bad: return scans
+def _holds_clips(d):
+    "Is there a video or an image in this folder, at any depth?"
+    return any(_of(names, video_extensions) or _of(names, image_extensions) for _,names in folders_of(d))
+
+def _unreadable(files, skip, fps, at=None):
+    "Those of the videos that cannot be read, with a warning; refuses them unless `skip`"
+    bad = check_clips(files, fps=fps, at=at)
+    if not bad: return set()
     said = f"{len(bad)} of {len(files)} videos cannot be read: " + '; '.join(f'{f} ({why})' for f,why in bad[:5])
     if not skip: raise ValueError(f"{said}. Mend or delete them, or leave them out, skip=True")
     warn(f'{said}; they are left out')
-    out = {f for f,_ in bad}
+    return {f for f,_ in bad}
+
+def _readable(scans, skip, fps):
+    "The videos and classes without those that cannot be read"
+    out = _unreadable([f for fs,_ in scans for f in fs], skip, fps)
     kept = [[(f,nm) for f,nm in zip(fs, names) if f not in out] for fs,names in scans]
     return [([f for f,_ in k], [nm for _,nm in k]) for k in kept]
+
+def _valid_readable(files, names, valid, skip, fps, at):
+    "The same without the videos of which validation cannot read its frames, which it would find after an epoch"
+    out = _unreadable([files[i] for i in valid], skip, fps, at)
+    if out and len(out) == len(valid): raise ValueError("no video of the validation can be read; mend them")
+    valid = {files[i] for i in valid}
+    kept = [(f,nm) for f,nm in zip(files, names) if f not in out]
+    return [f for f,_ in kept], [nm for _,nm in kept], [i for i,(f,_) in enumerate(kept) if f in valid]
+
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #4e750954
 def clip_split(
     path, # A folder of class folders, or of splits with class folders in each
     valid_pct:float=0.2, # Share of each class held out, where there is no split
     seed:int=42, # Names that split
-    verify:bool=True, # Decode the first and last frame of each video first?
+    verify:bool=True, # Decode five frames of each video first?
     skip:bool=False, # Leave out what cannot be read, with a warning, in place of an error?
     train:str=None, # Name of the folder to train on, where it is not a usual one; '.' is `path` itself
     valid:str=None, # Name of the folder to validate on
-    fps:float=25. # Frames per second of folders of frames
+    fps:float=25., # Frames per second of folders of frames
+    at=None # `at(seconds)` -> the times of the frames that validation reads, decoded first too; None decodes none of them
 )->tuple: # Videos, their classes, positions of the validation set, folders of the splits
     "The videos of a folder, checked, and which validate"
     roots = [r for r in _clip_splits(path, train, valid) if r is not None]
@@ -408,11 +455,12 @@ def clip_split(
     files,names = scans[0]
     if len(set(names)) < 2: raise ValueError(
         f"{roots[0]} has {len(set(names))} class; classification needs two, each in a folder of its own")
-    if len(scans) == 1: return files, names, split_by_class(names, valid_pct, seed)[1], roots
+    def checked(*split): return (*(_valid_readable(*split, skip, fps, at) if verify and at else split), roots)
+    if len(scans) == 1: return checked(files, names, split_by_class(names, valid_pct, seed)[1])
     odd = sorted(set(names) ^ set(scans[1][1]))
     if odd: raise ValueError(f"class {odd[0]!r} is in {roots[0 if odd[0] in names else 1].name}/ only "
                              f"({len(odd)} such classes); add its videos to the other split or take the folder away")
-    return files + scans[1][0], names + scans[1][1], list(range(len(files), len(files)+len(scans[1][0]))), roots
+    return checked(files + scans[1][0], names + scans[1][1], list(range(len(files), len(files)+len(scans[1][0]))))
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #0c12f262
 def clip_folder_dls(
@@ -429,14 +477,15 @@ def clip_folder_dls(
     num_workers:int=None, # Worker processes; fastai's default is one a core, 16 at most
     flip:bool=True, # Mirror half of the training clips; not where left and right matter
     fps:float=25., # Frames per second of folders of frames, which do not say it
-    verify:bool=True, # Decode the first and last frame of every video first, to find those that cannot be read?
+    verify:bool=True, # Decode five frames of every video first, and those that validation reads, to find what cannot be read?
     skip:bool=False, # Leave out what cannot be read, with a warning, in place of an error?
     train:str=None, # Name of the folder to train on, where it is not a usual one; '.' is `path` itself
     valid:str=None # Name of the folder to validate on
 )->DataLoaders:
     "`DataLoaders` of a folder of videos, checked first"
-    files,names,valid,roots = clip_split(path, valid_pct, seed, verify, skip, train, valid, fps)
     if item_tfms is None: item_tfms = ClipCrop(size, frames, seconds, valid_clips=clips, flip=.5 if flip else 0)
+    at = next((t.valid_times for t in L(item_tfms) if isinstance(t, ClipCrop)), None)
+    files,names,valid,roots = clip_split(path, valid_pct, seed, verify, skip, train, valid, fps, at)
     block = DataBlock((ClipBlock(fps), CategoryBlock), get_y=FolderClass(roots, names), splitter=IndexSplitter(valid),
                       item_tfms=item_tfms, batch_tfms=batch_tfms)
     kw = dict(drop_last=False) if len(files)-len(valid) < check_int('bs', bs) else {}     # fastai would drop the only batch

@@ -21,8 +21,8 @@ from ...core import *
 from ...data.image import as_uint8, open_image
 
 # %% auto #0
-__all__ = ['video_extensions', 'get_av', 'write_clip', 'ClipInfo', 'FileReader', 'upright', 'frame_files', 'FrameReader',
-           'reason', 'Clip', 'spread', 'clip_info', 'read_clip', 'get_clip_files', 'check_clips']
+__all__ = ['video_extensions', 'get_av', 'write_clip', 'ClipInfo', 'FileReader', 'turn_of', 'upright', 'frame_files',
+           'FrameReader', 'reason', 'Clip', 'spread', 'clip_info', 'read_clip', 'get_clip_files', 'check_clips']
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #53e877ce
 def get_av():
@@ -54,6 +54,7 @@ def write_clip(
         s = out.add_stream(codec, rate=Fraction(fps).limit_denominator(1001) if times is None else 100, options={'g':str(gop)})
         s.height,s.width = np.shape(frames)[1:3]
         s.pix_fmt = 'yuv420p'
+        s.codec_context.thread_count = 1             # see `FileReader`
         if rotation: s.set_display_rotation(rotation)
         for i,a in enumerate(frames):
             f = av.VideoFrame.from_ndarray(np.ascontiguousarray(a), format='rgb24')
@@ -71,18 +72,37 @@ class ClipInfo(NamedTuple):
     fps:float # Frames per second, on average
     size:tuple # `(h, w)` in pixels, as it is shown
     rotation:int=0 # Degrees by which a player turns it counter-clockwise
+    mirrored:bool=False # Does a player show it mirrored, before it turns it?
 
 def _length(container, stream):
     "The first time and the duration, in the stream's units"
-    tb = float(stream.time_base)
     start = stream.start_time or 0
     if stream.duration: return start, stream.duration
-    if container.duration: return start, int(container.duration/1_000_000/tb)
-    times = [(p.pts, p.duration or 0) for p in container.demux(stream) if p.pts is not None]
-    container.seek(0)
-    if not times: raise ValueError("it has no frames")
-    first = min(t for t,_ in times)
-    return first, max(t+d for t,d in times) - first
+    total = int((container.duration or 0)/1_000_000/float(stream.time_base))
+    second = _second(stream)
+    for back in (0, 2, 10) if total else ():
+        _,end,whole = _packet_times(container.name, stream, max(start, total - back*second))
+        if end is not None: return start, max(1, (end if whole >= total - second else total) - start)
+    first,end,_ = _packet_times(container.name, stream)
+    if end is None: raise ValueError("it has no frames")
+    return first, end - first
+
+def _second(stream): return round(1/float(stream.time_base))
+
+def _packet_times(file, stream, since=None):
+    "The first time and the last of the stream's packets, and the last of those of all streams; `since` seeks first"
+    times,ends = [],[0]
+    with get_av().open(file) as c:                   # anew, since a seek to the end leaves some formats there
+        own = c.streams[stream.index]
+        try: since is None or c.seek(since, stream=own)
+        except OSError: return None,None,None
+        for p in c.demux(own) if since is None else c.demux():
+            if p.pts is None: continue
+            end = p.pts + (p.duration or 0)
+            ends.append(int(end*p.time_base/own.time_base))
+            if p.stream is own: times.append((p.pts, end))
+    if not times: return None,None,None
+    return min(t for t,_ in times), max(e for _,e in times), max(ends)
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #764439d2
 class _Shown(NamedTuple):
@@ -97,9 +117,9 @@ class _Decoder:
         self.container = container
         self.stream = stream
         self.start = start
-        self.second = round(1/float(stream.time_base))
+        self.second = _second(stream)
         self.step = max(1, round(self.second/float(stream.average_rate or 25)))
-        self.even = stream.average_rate == stream.base_rate
+        self.even = 'mp4' in container.format.name and stream.average_rate == stream.base_rate
         self.counted = container.format.name == 'avi'
         self.index = getattr(stream, 'index_entries', ())      # grows as some formats are read; PyAV 16 has none
         self.ended = False
@@ -119,7 +139,15 @@ class _Decoder:
         f = next(self.left, None)
         if f is None: return None
         t = expected if self.counted or f.pts is None else f.pts
-        return _Shown(t, t + (self.step if self.even or self.counted or f.pts is None else 1), f)
+        if self.counted: return _Shown(t, self._after(t), f)
+        return _Shown(t, t + (self.step if self.even or f.pts is None else 1), f)
+    def _after(self, t):
+        "The time of the next frame by the index"
+        i = self.index.search_timestamp(t, any_frame=True) if len(self.index) else -1
+        while 0 <= i < len(self.index)-1:
+            i += 1
+            if self.index[i].size and self.index[i].timestamp > t: return self.index[i].timestamp
+        return t + self.step
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #945efec2
 @patch
@@ -136,7 +164,10 @@ def _seek(self:_Decoder, want):
     "Go to the keyframe before `want`; some formats land behind it at first"
     for back in 0, 2, 10, None:
         to = self.start - 10*self.second if back is None else max(self.start, want - back*self.second)
-        self.container.seek(to, stream=self.stream)
+        try: self.container.seek(to, stream=self.stream)
+        except OSError:                              # FLV takes no time before its beginning
+            if back is not None: raise
+            self.container.seek(0, stream=self.stream)
         self.left = self.container.decode(self.stream)
         key = self.index.search_timestamp(to) if len(self.index) else -1
         self.now = self._decode(self.index[key].timestamp if key >= 0 else self.start)
@@ -150,29 +181,61 @@ class FileReader:
         file # Path of it
     ):
         self.file = file
-        self.container = get_av().open(str(file))
-        videos = self.container.streams.video
-        if not videos: raise ValueError("it has sound and no video" if self.container.streams.audio else "it has no video")
-        self.stream = videos[0]
+        self.container = get_av().open(os.path.abspath(file) if os.path.isfile(file) else str(file))      # not `a:` as a protocol
+        streams = self.container.streams
+        if not streams.video: raise ValueError("it has sound and no video" if streams.audio else "it has no video")
+        self.stream = streams.best('video') or streams.video[0]           # not the picture of a cover
+        self.stream.codec_context.thread_count = 1       # one that is freed in a forked process would wait for its threads
+        self.reformatter = get_av().video.reformatter.VideoReformatter()
         self.start,length = _length(self.container, self.stream)
         self.end = self.start + length
         self.seconds = float(length*self.stream.time_base)
         self.fps = float(self.stream.average_rate or self.stream.guessed_rate or 25)
-        self.rotation = 0                # of the frames that were read, in degrees
+        self.turn = None                 # of its frames: degrees, and whether they are mirrored first
     @property
     def count(self): return self.stream.frames or max(1, round(self.seconds*self.fps))
+    def check(self):
+        "Nothing that reading frames does not find"
     def close(self):
         "Let go of the file"
         self.container.close()
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #d471ef6e
+def turn_of(
+    frame # Of PyAV
+)->tuple: # Degrees, counter-clockwise, and is it mirrored before?
+    "How a player turns a frame: its display matrix, of which a rotation alone says nothing of mirrors"
+    data = frame.side_data.get('DISPLAYMATRIX')
+    if data is None: return round(frame.rotation), False
+    a,b,_,c,d = (int(v) for v in np.frombuffer(bytes(data), np.int32)[:5])
+    mirrored = a*d < b*c
+    if mirrored: a,b = -a,-b
+    return round(np.degrees(-np.arctan2(b, a))), mirrored
+
 def upright(
     a:np.ndarray, # (h,w,3)
-    rotation # Degrees, counter-clockwise
+    rotation, # Degrees, counter-clockwise
+    mirrored:bool=False # Left for right, before it is turned?
 )->np.ndarray:
     "A frame as a player shows it"
-    return np.rot90(a, round(rotation/90) % 4)
+    return np.rot90(a[:,::-1] if mirrored else a, round(rotation/90) % 4)
 
+def _pixels(r, f):
+    "A frame with square pixels, where those of the file are not"
+    sar = r.stream.sample_aspect_ratio                           # how many times as wide as high they are
+    wide = round(f.width*sar) if sar and 1/16 < sar < 16 else f.width
+    return r.reformatter.reformat(f, width=wide, height=f.height, format='rgb24').to_ndarray()
+
+def _stacked(arrays, ids):
+    "Frames as one array, or an error where they have different sizes"
+    _one_size({a.shape[:2] for a in arrays.values()})
+    return np.stack([arrays[i] for i in ids])
+
+def _one_size(sizes):
+    if len(sizes) > 1: raise ValueError(f"its frames have different sizes, {' and '.join(map(str, sorted(sizes)[:2]))}")
+
+
+# %% ../../../nbs/48j_tasks.video.read.ipynb #d6f86bb4
 @patch
 def images(self:FileReader,
     times # In seconds from the start, in any order
@@ -197,18 +260,19 @@ def read(self:FileReader,
     "The pixels of the frames that are shown at these times"
     arrays = {}
     frames = self.images(times)
-    self.rotation = int(frames[0].rotation)
+    if self.turn is None: self.turn = turn_of(frames[0])       # once: a frame that was asked lives until garbage is collected
     for f in frames:
-        if id(f) not in arrays: arrays[id(f)] = upright(f.to_ndarray(format='rgb24'), f.rotation)
-    return np.stack([arrays[id(f)] for f in frames])
+        if id(f) not in arrays: arrays[id(f)] = upright(_pixels(self, f), *self.turn)
+    return _stacked(arrays, map(id, frames))
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #fc788f50
 def frame_files(
     folder # Of images
 )->list: # Of paths, sorted by the numbers in their names
     "The frames of a folder, in their order"
-    def key(f): return [int(o) if o.isdigit() else o.lower() for o in re.split(r'(\d+)', f.name)]
-    return sorted((f for f in Path(folder).iterdir() if f.suffix.lower() in image_extensions), key=key)
+    def key(f): return [int(o) if o.isdecimal() else o.lower() for o in re.split(r'(\d+)', f.name)]
+    files = (f for f in Path(folder).iterdir() if f.suffix.lower() in image_extensions and not f.name.startswith('.'))
+    return sorted(files, key=key)
 
 class FrameReader:
     "A video whose frames lie in a list: the files of a folder, or an array"
@@ -221,19 +285,23 @@ class FrameReader:
         self.fps = fps
         self.seconds = len(frames)/fps
         self.count = len(frames)
-        self.rotation = 0
+        self.turn = 0,False
     def close(self):
         "There is nothing to let go of"
+    def check(self):
+        "Read the sizes of all image files, which decodes none"
+        files = [f for f in self.frames if isinstance(f, (str,Path))]
+        sizes = {}
+        for f in files:
+            with Image.open(f) as im: sizes.setdefault(im.size[::-1], f)
+        _one_size(sizes)
     def read(self,
         times # In seconds from the start, in any order
     )->np.ndarray: # (n,h,w,3) of `uint8`
         "The pixels of the frames that are shown at these times"
         last = len(self.frames)-1
         ids = [min(last, max(0, int(float(t)*self.fps + 1e-6))) for t in times]
-        made = {i:self._pixels(self.frames[i]) for i in set(ids)}
-        sizes = {a.shape[:2] for a in made.values()}
-        if len(sizes) > 1: raise ValueError(f"its frames have different sizes, {' and '.join(map(str, sorted(sizes)[:2]))}")
-        return np.stack([made[i] for i in ids])
+        return _stacked({i:self._pixels(self.frames[i]) for i in set(ids)}, ids)
     def _pixels(self, o):
         return o if isinstance(o, np.ndarray) and o.dtype == np.uint8 and o.ndim == 3 and o.shape[-1] == 3 else np.array(open_image(o))
 
@@ -318,7 +386,7 @@ def clip_info(
     "How long, how fast and how large a video is; decodes its first frame"
     with Clip(o, fps) as c:
         size = c.read([0])[0].shape[:2]
-        return ClipInfo(c.reader.count, c.seconds, c.fps, size, c.reader.rotation)
+        return ClipInfo(c.reader.count, c.seconds, c.fps, size, *c.reader.turn)
 
 def read_clip(
     o, # What `Clip` takes
@@ -342,18 +410,33 @@ def get_clip_files(
     "The video files of a folder"
     return get_files(path, extensions=video_extensions).sorted()
 
-def _why_bad(o, fps):
+def _probes(r):
+    "Times of a few frames of an open reader: the first, the last, and three between them that cost little"
+    between = [r.seconds*k/4 for k in (1,2,3)]
+    index = getattr(getattr(r, 'stream', None), 'index_entries', ())
+    if len(index):
+        tb = float(r.stream.time_base)
+        keys = [index.search_timestamp(r.start + int(t/tb)) for t in between]
+        early = [(index[k].timestamp - r.start)*tb + 3/r.fps if k >= 0 else t for k,t in zip(keys, between)]
+        between = [min(a, b) for a,b in zip(early, between)]
+    return [0, *between, r.seconds - 1/r.fps]
+
+def _why_bad(o, fps, at=None):
     "What is wrong with a video, or `None`"
     try:
-        with Clip(o, fps) as c: c.read([0, c.seconds - 1/c.fps])
+        with Clip(o, fps) as c:
+            with c.naming(): c.reader.check()
+            c.read(_probes(c.reader))
+            if at is not None: c.read(np.ravel(at(c.seconds)))
     except OSError as e: return reason(e.__cause__ or e)
 
 def check_clips(
     clips, # Paths of files and of folders of frames
     n_threads:int=8, # Decoding runs on all cores, and waits for the disk between
-    fps:float=25. # Frames per second of folders
+    fps:float=25., # Frames per second of folders
+    at=None # `at(seconds)` -> the times of further frames of a video of that length; None is none
 )->list: # Of `(path, reason)`, in the order of `clips`; empty when all can be read
     "The videos that cannot be read, and why"
     clips = list(clips)
-    with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex: why = list(ex.map(lambda o: _why_bad(o, fps), clips))
+    with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex: why = list(ex.map(lambda o: _why_bad(o, fps, at), clips))
     return [(o,w) for o,w in zip(clips, why) if w]

@@ -4,23 +4,28 @@
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #1c6b19ae
 from __future__ import annotations
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 from torch import nn
+from fastai.callback.mixup import CutMix
 from fastai.data.transforms import Categorize
 from fastai.metrics import accuracy, top_k_accuracy
 from ...data.listing import list_tree
 from ...samplers import VideoSSc
+from ...samplers.video import ClipSampler
+from ...data.sized import valid_size
 from ...models import list_models
 from ...models.registry import check_name, prefix_of
 from ..core import *
 from ..classification import Classification
 from .data import *
-from .models import ClipNet, FrameWise
+from .models import ClipNet, FrameWise, takes
 from .read import video_extensions
 
 # %% auto #0
-__all__ = ['clip_crop', 'is_clips', 'check_clip_name', 'has_videos', 'top_5', 'VideoClassification']
+__all__ = ['clip_crop', 'is_clips', 'check_clip_name', 'has_videos', 'check_takes_clips', 'top_5', 'VideoClassification']
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #d8e0e5ac
 def clip_crop(
@@ -55,6 +60,26 @@ def has_videos(
 )->bool:
     "Is there a video file in this folder, at any depth?"
     return any(f'.{o}' in video_extensions for o in list_tree(path).kinds)
+
+# %% ../../../nbs/48m_tasks.video.task.ipynb #1e5c279f
+def _cuts(cb):
+    "Is this a `CutMix`, alone or as one of several?"
+    return any(isinstance(o, CutMix) for o in (cb, *getattr(cb, 'both', ())))
+
+def check_takes_clips(
+    learn, # A Learner on clips
+    frames:int # Of a clip
+):
+    "Refuse callbacks that know images only, and a model of other channels"
+    bad = next((cb for cb in learn.cbs if _cuts(cb)), None)
+    if bad is not None: raise ValueError(
+        f"{type(bad).__name__} cuts rectangles out of images, and the inputs here are clips: take MixUp, or leave it out")
+    first = next((m.in_channels for m in learn.model.modules() if isinstance(m, (nn.Conv2d,nn.Conv3d))), 3)
+    if first != 1: return
+    size = valid_size(learn.dls.valid)
+    if not takes(learn.model, frames, size, 3) and takes(learn.model, frames, size, 1): raise ValueError(
+        f"this {type(learn.model).__name__} takes clips of 1 channel, and those here have 3, as grey ones have too: "
+        "leave in_chans=1 out")
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #1f83ca5b
 def top_5(
@@ -95,7 +120,14 @@ class VideoClassification(Classification):
     def constructor(self): raise ValueError(
         "a constructor is made into a model of images; of clips take a name, such as 'torchvision/r3d_18', or a module")
     def metrics(self): return [accuracy, top_5] if self.n_out > 5 else [accuracy]
-    def sampler(self, size, bs, scratch=True, gpu=False): return VideoSSc(size, bs*self.clips, self.frames, clips=self.clips)
+    def sampler(self, size, bs, scratch=True, gpu=False): return self.sampled(VideoSSc, size, bs)
+    def sampled(self, make, size, bs):
+        base = make.func if isinstance(make, partial) else make
+        if not (isinstance(base, type) and issubclass(base, ClipSampler)): return make(size, bs)
+        own = dict(frames=self.frames, clips=self.clips)
+        return make(size, bs*self.clips, **{**own, **getattr(make, 'keywords', {})})
+    def planned(self, sampler): return replace(self, several=self.several or sampler.clips > 1)
+    def check_learner(self, learn): check_takes_clips(learn, self.frames)
     def item_tfms(self, recipe, size): return []
     @classmethod
     def knows_folder(cls, path): return has_videos(path)
