@@ -7,8 +7,8 @@ __all__ = ['samplers', 'clip_samplers', 'checkpoint_names', 'make_sampler', 'who
            'weights', 'index_or_name', 'folder', 'settings', 'for_task', 'Parser', 'make_parser', 'read_args',
            'read_run', 'write_run', 'is_finished', 'check_writable', 'free_space', 'is_write_error', 'has_checkpoint',
            'run_folder', 'lock_run', 'open_run', 'spin_less', 'n_workers', 'run_task', 'run_data', 'own_options',
-           'run_learner', 'fingerprint', 'data_facts', 'check_data', 'check_same_recipe', 'data_line', 'with_sampler',
-           'start_of', 'train_run', 'save_run', 'cvnets_train']
+           'ask_about_frames', 'run_learner', 'fingerprint', 'data_facts', 'check_data', 'check_same_recipe',
+           'data_line', 'sizes_line', 'with_sampler', 'start_of', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, traceback, warnings
@@ -192,7 +192,7 @@ def _data_options(add):
         "in a folder of your own", type=folder, nargs='?', const=True, metavar='FOLDER')
 
 def _video_options(add):
-    add('frames', "frames of a clip of a video at the base size; smaller clips have more", type=whole(1), metavar='N')
+    add('frames', "frames of a clip of a video; with --sampler msc_vbs small clips have more, and those of --size have as many", type=whole(1), metavar='N')
     add('seconds', "how long a clip lasts", type=positive, metavar='X')
     add('clips', "clips of each video in validation, whose scores are averaged", type=whole(1), metavar='N')
     add('flip', "mirror half of the clips in training, which takes left for right, or not", action=argparse.BooleanOptionalAction)
@@ -219,7 +219,8 @@ def _training_options(add):
     add('size', "base size of the images in pixels: a number, or HEIGHTxWIDTH", type=pixels, metavar='N')
     add('train-size', "size to train at, smaller than the size of validation, --size: a share of it, e.g. 0.75, or pixels",
         type=share_or_pixels, metavar='N', dest='train_size')
-    add('bs', "batch size at the size trained at, of each process under torchrun", type=whole(1), metavar='N')
+    add('bs', "batch size at the size trained at, of each process under torchrun; of videos, each of which gives several clips with a recipe "
+              "that says so", type=whole(1), metavar='N')
     add('lr', "largest learning rate of the one-cycle schedule, whatever the number of processes", type=positive, metavar='X')
     add('workers', "processes that read images (default: 0; with --data and a GPU one per core, at most 16, and without a GPU a quarter of that)", type=whole(0),
         metavar='N')
@@ -546,6 +547,15 @@ def _learner(a, out, dls, sampler, recipe):
     learn.unfreeze()
     return learn
 
+# %% ../nbs/82_cli.ipynb #e06e3d5c
+def ask_about_frames(
+    a:dict # From `settings`
+):
+    "Refuse folders of frames where nobody said whether they are images or videos"
+    if not a['data'] or a['task'] or run_task(a).name != 'classification': return
+    from cvnets_nb.data.folder import check_frames
+    check_frames(a['data'], a['train'], a['valid'])
+
 # %% ../nbs/82_cli.ipynb #65762c2f
 def run_learner(
     a:dict, # From `settings`
@@ -560,6 +570,7 @@ def run_learner(
     size = _train_size(a)
     recipe = _recipe(a)
     sampler = make_sampler(a['sampler'], size, a['bs'], a['epochs'], a['frames']) if a['sampler'] else None
+    ask_about_frames(a)
     run_task(a).check_arch(a['arch'])
     fv.set_seed(a['seed'], reproducible=True)
     dls = run_data(a)
@@ -656,6 +667,18 @@ def data_line(
     outputs = f"{n} {one if n == 1 else several}"
     counts = f"{facts['train']:,} {_things(task)} of {outputs} to train on, {facts['valid']:,} to validate"
     return f"{layout}: {counts}" if layout else counts
+
+# %% ../nbs/82_cli.ipynb #1cda964b
+def sizes_line(
+    a:dict, # The options in full
+    sampler # Of the run
+)->str: # '' for one size
+    "How sizes change, and the option for one size where the sampler was not chosen"
+    sides = sorted({p[:2] for p in sampler.pairs})
+    if len(sides) < 2: return ''
+    lo,hi = (_text(h if h == w else (h,w)) for h,w in (sides[0], sides[-1]))
+    how = f'sizes grow from {lo} to {hi} over the {a["epochs"]} epochs' if sampler.needs_epoch else f'sizes from {lo} to {hi}'
+    return how if a['sampler'] else f'{how}; --sampler ssc_fbs trains at one size'
 
 # %% ../nbs/82_cli.ipynb #27914b2f
 def with_sampler(
@@ -825,7 +848,8 @@ def _made_learner(a, out, run, given):
     learn = run_learner(a, out)
     if run: check_data(learn, run, out)
     start = start_of(learn, out, run, given.get('resume'))
-    return learn, None if a['data'] is None else data_line(a, data_facts(learn)), start
+    says = ['' if a['data'] is None else data_line(a, data_facts(learn)), sizes_line(a, learn.dls.train.sampler)]
+    return learn, '\n'.join(filter(None, says)), start
 
 def _opened(given):
     "The folder, the options and the run"

@@ -34,10 +34,11 @@ from .data.augment import RecipeCrop
 from .data.sized import AlbumentationsTfm, size_of, valid_size
 from .models.weights import published
 from .tasks import get_task
+from .tasks.video.task import is_clips
 from .callback import SET, CostLedger, KeepMemory, OnePerKind, Proxy, Threads
 from .callback.cost import bare_copy
 from .callback.kinds import superseded
-from .callback.plan import RanksAgree, Selection, has_plan, is_fit
+from .callback.plan import RanksAgree, Selection, has_plan, is_fit, whole_dl
 from .recipes import *
 from .recipes.train import recipe_mix, recipe_sampler
 
@@ -64,7 +65,7 @@ def planned(
     if train_size is not None: _check_train_size(dls, sampler, train_size)
     if sampler is False: return dls
     if sampler is not None and not isinstance(sampler, PlanSampler) and (not callable(sampler) or isinstance(sampler, str)): raise ValueError(
-        f"sampler must be a sampler, e.g. MScVBS(224, 64), its class, None or False, got {sampler!r}")
+        f"sampler must be a sampler, e.g. MScVBS(224, 64), its class, None or False, got {sampler!r}{_class_of(sampler)}")
     if sampler is None and has_plan(dls.train): return dls
     hw = base_size(dls) if train_size is None else scaled_size(base_size(dls), train_size)
     if callable(sampler): sampler = _of_class(sampler, dls, task, hw)
@@ -77,6 +78,10 @@ def _of_class(make, dls, task, hw):
     "The sampler of a class, with the fields that the task knows"
     bs = dls.train.sampler.samples if has_plan(dls.train) else dls.train.bs
     return make(hw, bs) if task is None else task.sampled(make, hw, bs)
+
+_named = dict(ssc_fbs='SScFBS', msc_fbs='MScFBS', msc_vbs='MScVBS', progressive='Progressive')       # as the command names them
+
+def _class_of(v): return f"; for that say sampler={_named[v]}" if isinstance(v, str) and v in _named else ''
 
 def _check_train_size(dls, sampler, train_size):
     "Refuse a size of training beside a sampler, which has one, and without a plan"
@@ -179,7 +184,7 @@ def fitted(
     if recipe is None: return None
     r = get_recipe(recipe)
     task.check_recipe(r)
-    bs = dls.train.bs*max(1, num_distrib())
+    bs = _samples(dls.train)*max(1, num_distrib())
     if r is recipe:
         if r.bs != bs: warn(f"{r.name!r} is taken as it is, with learning rates for batches of {r.bs}, and the data have "
                             f"batches of {bs}: recipe.scaled(bs={bs}) fits them")
@@ -187,6 +192,10 @@ def fitted(
     size = base_size(dls)
     own = dict(frames=task.frames, **(dict(clips=task.clips) if task.clips > 1 else {})) if 'frames' in r.values() else {}
     return r.scaled(n=len(dls.train_ds), bs=bs, size=size if isinstance(size, int) else min(size)).replace(**own)
+
+def _samples(dl):
+    "Images or videos of a step, where several clips of a video may count in `bs`"
+    return dl.sampler.bs//dl.sampler.clips if has_plan(dl) else dl.bs
 
 def recipe_data(
     dls:DataLoaders, # With a sized transform
@@ -427,11 +436,21 @@ class GrowWithFit(Callback):
         recipe = getattr(self.learn, 'recipe', None)
         if recipe is not None: self.learn.dls = regrown(self.dls, recipe, self.n_epoch)
         self._warn_if_other(getattr(self.dls.train, 'sampler', None))
+        dl = whole_dl(self.dls.train)
+        if has_plan(dl): dl.fit_epochs = self.n_epoch            # its plans are shown by it afterwards
+    def after_fit(self):
+        if is_fit(self.learn): self._warn_if_small(getattr(self.dls.train, 'sampler', None), getattr(self.learn, 'epoch', 0))
+    def _warn_if_small(self, s, epoch):
+        if s is None or epoch >= self.n_epoch-1 or not s.for_fit(self.n_epoch).needs_epoch: return
+        *_,(h,w,*_) = s.for_fit(self.n_epoch).pairs_at(epoch)
+        if (h,w) != s.base: warn(f"the fit ended with epoch {epoch+1} of {self.n_epoch}, when its sizes had grown to "
+                                 f"{_by((h,w))} of {_by(s.base)}; learn.one_size() trains on at the full size")
     def _warn_if_other(self, s):
         why = unlike_fit(s, self.n_epoch)
         if why: warn(f"these sizes grow over {s.epochs} epochs and this fit has {self.n_epoch}, so it {why}: "
                      f"make the sampler with {type(s).__name__}(..., epochs={self.n_epoch})")
 
+# %% ../nbs/70_learner.ipynb #c9458a2a
 def unlike_fit(
     s, # A sampler, or None
     n_epoch:int # Of the fit
@@ -453,6 +472,12 @@ def recipe_model(
     if recipe is None or not recipe.output_stride or not isinstance(arch, str): return {}
     return dict(output_stride=recipe.output_stride)
 
+def _check_targets_of_clips(task, dls, arch):
+    "Refuse a name for clips that have other targets than one class"
+    if 'video' not in task.archs and is_clips(dls): raise ValueError(
+        f"the data are clips, of which {task.name} knows no models by name: give a module in place of {arch!r}, such as "
+        f"create_model('shift/mobilenetv1_025', n_out={task.n_out}) or another model of clips")
+
 # %% ../nbs/70_learner.ipynb #c26b2a5f
 def make_learner(
     task, # Of the data
@@ -468,6 +493,7 @@ def make_learner(
     model_kw = {**recipe_model(recipe, arch), **(model_kw or {})}
     if callable(arch) and not isinstance(arch, nn.Module):
         return constructed(task, dls, arch, pretrained, n_out, model_kw, **kwargs)
+    if isinstance(arch, str): _check_targets_of_clips(task, dls, arch)
     model = task.model(arch, pretrained, n_out, **model_kw)
     from_weights = pretrained is not False
     if from_weights: dls = normed(dls, model)
@@ -600,7 +626,7 @@ def check_outputs(
 def set_learner(
     dls:DataLoaders, # Any fastai `DataLoaders`; the task is read from its targets
     arch, # A name of `list_models()`, a constructor as `vision_learner` takes, or any `nn.Module`
-    sampler=None, # A sampler or its class, e.g. `MScVBS`; None keeps the plan of `dls` or makes the task's; False keeps fastai's loader, no SET
+    sampler=None, # A sampler or its class, e.g. `MScVBS`; None: the plan of `dls`, or the task's, which may grow in each fit; False: fastai's loader, no SET
     set=False, # True for `SET()`, or another that selects, `SET(...)`, `Proxy(...)`, …; False trains on all: no selection beat it
     recipe=None, # A name of `list_recipes()` or a YAML file, fitted to the data; or a `Recipe`, taken as it is
     pretrained=False, # True for published weights, or 'cvnets:<variant>', 'torchvision', a path or a state dict
@@ -644,3 +670,11 @@ def fit_recipe(self:Learner,
     if n_epoch is not None: r = r.scaled(epochs=n_epoch)
     if hasattr(self, 'ema') and r.ema and self.ema.span is None: self.ema.momentum = r.ema
     self.fit(r.epochs, r.lr, cbs=L(cbs) + RecipeSched(r), start_epoch=start_epoch, reset_opt=reset_opt)
+
+# %% ../nbs/70_learner.ipynb #f4b14c0d
+@patch
+def one_size(self:Learner)->Learner: # Itself
+    "Train at the base size alone in the coming fits"
+    dl = self.dls.train
+    if has_plan(dl): self.dls = self.dls.with_plan(dl.sampler.single(), seed=dl.seed, replace=dl.replace)
+    return self

@@ -123,6 +123,8 @@ def test_a_folder_of_videos(tmp_path, monkeypatch, capsys):
     assert learn.dls.train.sampler == VideoSSc(32, 8, 4) and learn.dls.test_dl([file]).one_batch()[0].shape == (1, 2, 3, 4, 32, 32)
     assert learn.predict(file)[0] in run['data']['classes']
     out = ('--out', tmp_path/'other')
+    frames = write_moving(tmp_path/'frames', 16, as_frames=True)
+    assert 'read by --task video' in refused(capsys, '--data', frames, '--arch', 'shift/mobilenetv1_025', *out)
     assert "'shift/resnet18' moves features" in refused(capsys, '--data', data, '--arch', 'resnet18', *out)
     assert '--cache keeps copies of images' in refused(capsys, '--data', data, '--cache', *out)
     with monkeypatch.context() as m:

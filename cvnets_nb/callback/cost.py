@@ -112,7 +112,7 @@ def peak_memory(
 # %% ../../nbs/52_callback.cost.ipynb #40847f89
 def single_scale_epoch(
     dl, # The training loader
-    size # `(h, w)`, of clips `(frames, h, w)`, for a loader without a plan
+    size # `(h, w)`, of clips `(frames, h, w)`, of a batch: for a loader without a plan, or with one of images for clips
 )->dict: # steps, samples, pixels and `lens`: the batch sizes of a process, in order
     "What one epoch of single-scale training on all samples counts"
     whole = whole_dl(dl)
@@ -123,14 +123,21 @@ def single_scale_epoch(
         seen = int(lens.sum())
         return dict(steps=len(dl), samples=seen, pixels=seen*math.prod(size), lens=lens)
     plan = whole.sampler.single().plan(whole.n, world=whole.world, drop_last=whole.drop_last)
-    return dict(steps=len(plan), samples=int(plan.real.sum()), pixels=int((plan.each*plan.real).sum()),
+    frames = math.prod(_unplanned(size, whole.sampler))
+    return dict(steps=len(plan), samples=int(plan.real.sum()), pixels=int((plan.each*plan.real).sum())*frames,
                 lens=np.diff(plan.starts))
 
+def _unplanned(size, sampler):
+    "Of the shape of a batch what its plan does not say: the frames and clips of videos on a plan of images"
+    return tuple(size or ())[:-len(size_seen(sampler.single().plan(1)[0]))]
+
 def base_shape(
-    dl # The training loader, with a plan
+    dl, # The training loader, with a plan
+    size=() # As in `single_scale_epoch`
 )->tuple: # `(h, w)`, of clips `(frames, h, w)`, of several of each video `(clips, frames, h, w)`
     "The shape of what single-scale training sees of each sample"
-    return size_seen(whole_dl(dl).sampler.single().plan(1)[0])
+    sampler = whole_dl(dl).sampler
+    return (*_unplanned(size, sampler), *size_seen(sampler.single().plan(1)[0]))
 
 # %% ../../nbs/52_callback.cost.ipynb #97984e0e
 def n_updates(
@@ -311,7 +318,7 @@ def _add_base(self:CostLedger, first):
     epoch = single_scale_epoch(dl, first)
     acc = next((cb.n_acc for cb in self.learn.cbs if isinstance(cb, GradientAccumulation)), 0)
     updates,self._run.acc = n_updates(epoch['lens'], acc, self._run.acc)
-    base = base_shape(dl) if has_plan(dl) else first
+    base = base_shape(dl, first) if has_plan(dl) else first
     self._base['updates'] += updates
     self._base['steps'] += epoch['steps']
     self._add(self._base, {base:epoch['samples']})

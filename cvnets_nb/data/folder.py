@@ -21,12 +21,13 @@ from ..core import as_path, as_size, check_int, one_line, rng_for, warn
 from .cached import with_cache
 from .digits import split_by_class
 from .files import Files
+from .frames import find_frames
 from .image import OpenImage, check_images
 from .listing import Tree, bad_images, list_tree
 
 # %% auto #0
-__all__ = ['train_names', 'valid_names', 'table_name', 'Splits', 'folder_splits', 'Scan', 'FolderClass', 'FolderLoaders',
-           'folder_dls', 'Table', 'has_table', 'read_table', 'TableLabel', 'table_dls', 'bench_data']
+__all__ = ['train_names', 'valid_names', 'table_name', 'Splits', 'folder_splits', 'Scan', 'check_frames', 'FolderClass',
+           'FolderLoaders', 'folder_dls', 'Table', 'has_table', 'read_table', 'TableLabel', 'table_dls', 'bench_data']
 
 # %% ../../nbs/24_data.folder.ipynb #26982e15
 train_names = 'train','training','trn'
@@ -61,6 +62,8 @@ def _alike(a, b):
     "Do two lists of sub-folders have more than half of the shorter in common?"
     return 2*len(set(a) & set(b)) > min(len(a), len(b))
 
+_as_videos = "as videos they are read by task='video' (clip_folder_dls in Python)"
+
 def _same_folders(tree, found):
     "Those of the folders that hold the same sub-folders, and the names of these"
     inner = {o:[s.name for s in tree.subs(o) if tree[s].kinds or tree[s].subs] for o in found}
@@ -84,7 +87,7 @@ def _refuse_splits(tree, path, found):
     raise ValueError(
         f"{_names(alike[:3])} in {path} hold the same folders ({', '.join(shared[:3])}), "
         f"as splits do and classes do not: say which is which, train={alike[0].name!r}, valid={alike[-1].name!r}; "
-        "if they are the classes, say train='.'")
+        "if they are the classes, say train='.'" + (f"; {_as_videos}" if find_frames(path) else ''))
 
 # %% ../../nbs/24_data.folder.ipynb #f6825f66
 def _refuse_flat(tree, path, found):
@@ -214,6 +217,30 @@ def _class_split(tree, splits, valid_pct, seed, verify=False, skip=False, index=
                          "add its images to the other split or take the folder away")
     return files + scans[1].files, names, len(files)
 
+# %% ../../nbs/24_data.folder.ipynb #ce7c081d
+def _say_frames(found):
+    "What folders of frames look like, as part of a sentence"
+    return (f"the images in {found[0]}, and in other folders, look like the frames of a video each: neighbours "
+            "are numbered and nearly alike")
+
+def check_frames(
+    path, # As in `folder_splits`
+    train:str=None, # As there
+    valid:str=None # As there
+):
+    "Refuse folders of frames where nobody said whether they are images or videos"
+    try: roots = [o for o in folder_splits(path, train, valid)[:2] if o is not None]
+    except ValueError: roots = [Path(path)]                  # folders of the same names may be videos of classes
+    found = next((o for o in map(find_frames, roots) if o), None)
+    if found: raise ValueError(f"{_say_frames(found)}; {_as_videos}, and as images by task='classification', where frames "
+                               "of one video may be trained on and validated on, so that the score is too good")
+
+def _warn_frames(splits):
+    "Warn of frames of one video on both sides of a split that is drawn"
+    found = find_frames(splits.train) if splits.valid is None else []
+    if found: warn(f"{_say_frames(found)}, and of one video some are trained on and others validated on, so that the "
+                   f"score is too good; {_as_videos}")
+
 # %% ../../nbs/24_data.folder.ipynb #0ce92ce1
 class FolderClass(Transform):
     "The class of a file: its class folder; outside the collection, the nearest folder with the name of a class"
@@ -276,6 +303,7 @@ def folder_dls(
     tree = list_tree(path, index) if Path(path).is_dir() else None
     splits = folder_splits(path, train, valid, tree)
     files,names,n = _class_split(tree, splits, valid_pct, seed, verify, skip, index)
+    _warn_frames(splits)
     if item_tfms is None: item_tfms = [RandomResizedCrop(as_size(size), min_scale=0.5)] + [FlipItem()]*flip
     image = TransformBlock(type_tfms=OpenImage(), batch_tfms=IntToFloatTensor)
     block = DataBlock((image, CategoryBlock), item_tfms=item_tfms, batch_tfms=batch_tfms)

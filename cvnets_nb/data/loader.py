@@ -131,6 +131,7 @@ def _at_start(self:PlanDL, n):
     "The state of a loader that nothing was read from"
     self.epoch = 0
     self.n_epoch = None               # of the fit, for a sampler that waits for it
+    self.fit_epochs = None            # of the last fit, by which `at` shows its plans
     self.pinned = False               # does somebody else count the epochs?
     self.active = None                # ids in the coming plans, None for all
     self._version = 0                 # goes up when `active` changes
@@ -490,7 +491,7 @@ def new(self:PlanDL, dataset=None, cls=None, **kwargs):
     if bs: kw['sampler'] = kw['sampler'].with_bs(bs)
     res = TfmdDL.new(self, dataset, cls, **kw)
     if dataset is None:
-        for nm in ('epoch','n_epoch','pinned','active','failed','_told'): setattr(res, nm, getattr(self, nm))
+        for nm in ('epoch','n_epoch','fit_epochs','pinned','active','failed','_told'): setattr(res, nm, getattr(self, nm))
     return res
 
 # %% ../../nbs/21_data.loader.ipynb #cd05b7cb
@@ -560,6 +561,10 @@ def at(self:PlanDL,
     begin=None # As in `PlanPass`
 )->PlanPass: # To be read once or more, always by the same plan
     "A pass over this loader by the plan of `epoch`, over `ids` alone"
+    n_epoch = n_epoch or self.n_epoch or self.fit_epochs
+    if self.shuffle and self.sampler.waits and n_epoch is None: warn(
+        f"the sizes of {type(self.sampler).__name__} grow over a fit and nobody said how many epochs it has, so this plan "
+        f"has one size: at({epoch}, n_epoch=n) has those of a fit of n epochs")
     return PlanPass(self, epoch, ids, n_epoch, first, begin)
 
 @patch(as_prop=True)

@@ -23,12 +23,13 @@ from ..data.sized import size_of, valid_size
 from ..tasks import codes_of, task_of
 from ..tasks.detection.data import BoxCrop
 from ..tasks.segmentation.data import SegCrop
+from ..tasks.video.read import spread
 from ..tasks.video.task import clip_crop
 
 # %% auto #0
 __all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'second_resize', 'prep_of', 'plain_tensors', 'Largest',
-           'plain_maximum', 'rows_first', 'resize_matrices', 'Deployed', 'norm_of', 'channels', 'frames_of',
-           'check_images', 'deployed', 'facts', 'without_noops', 'with_logic']
+           'plain_maximum', 'rows_first', 'resize_matrices', 'Deployed', 'norm_of', 'channels', 'frames_of', 'one_clip',
+           'clip_facts', 'check_images', 'deployed', 'facts', 'without_noops', 'with_logic']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 _known = dict(method=('squish','crop','pad','short'), padding=('reflect','edge','constant'),
@@ -325,10 +326,26 @@ def frames_of(
 )->int: # None for images
     "The frames of a validation clip"
     crop = clip_crop(learn.dls.valid)
-    if crop is None: return None
-    if crop.valid_clips == 1: return crop.frames
-    raise ValueError(f"each validation video gives {crop.valid_clips} clips, and a file takes one at a time, so that their "
-                     "answers differ: make the data with clips=1 (valid_clips=1 of ClipCrop)")
+    return None if crop is None else crop.frames
+
+def one_clip(
+    dl # A loader
+)->tuple: # The loader with one clip of each video, and how many there were; None for images
+    "A file takes one clip at a time: the one in the middle of a video"
+    crop = clip_crop(dl)
+    if crop is None or crop.valid_clips == 1: return dl, None if crop is None else 1
+    own = deepcopy(crop)
+    own.valid_clips = 1
+    return dl.new(after_item=[own if t is crop else t for t in dl.after_item.fs]), crop.valid_clips
+
+def clip_facts(
+    learn, # A `Learner` of clips
+    m:Deployed # Its model
+)->dict: # Plain values
+    "Which frames of a video make a clip, and the normalisation, which the file does itself"
+    crop = clip_crop(learn.dls.valid)
+    mean,std = (o.flatten().tolist() for o in (m.image_mean, m.image_std))
+    return dict(frames=m.frames, clip=dict(seconds=crop.seconds, at=spread(1., m.frames).tolist(), place='middle', mean=mean, std=std))
 
 def check_images(
     learn, # A `Learner`
@@ -374,8 +391,10 @@ def facts(
     layout = 'batch, height, width, channels' if m.channels_last else 'batch, channels, height, width'
     if m.frames: layout = 'batch, frames, height, width, channels'
     labels = codes_of(learn.dls)[0] if m.task.name == 'segmentation' else getattr(learn.dls, 'vocab', None) or []
+    own = clip_facts(learn, m) if m.frames else {}
+    if own: prep = Prep(sizes[0], 'crop')                # of each frame, as `ClipCrop` does it
     return dict(task=m.task.name, input=f'{colours}, 0 to 255, ({layout})', outputs=list(m.names),
-                labels=[str(o) for o in labels], sizes=[list(s) for s in sizes], prepare=asdict(prep) if prep else None, **({'frames':m.frames} if m.frames else {}))
+                labels=[str(o) for o in labels], sizes=[list(s) for s in sizes], prepare=asdict(prep) if prep else None, **own)
 
 # %% ../../nbs/80a_export.prepare.ipynb #6f0b6634
 _nothing = torch.ops.aten.detach_.default, torch.ops.aten.detach.default, torch.ops.aten.alias.default

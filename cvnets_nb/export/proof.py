@@ -322,6 +322,7 @@ def make_job(
     base = m.takes or (prep.size if prep else valid_size(learn.dls.valid))
     dl,labelled = _own_images(learn, images)
     if m.frames: _check_clips(dl, sizes)
+    dl,clips = (None,None) if dl is None else one_clip(dl)
     x = noise(base, min(n, 16), m.image_mean.numel()) if dl is None else sample_images(dl, check_int('n', n))
     _check_channels(x.shape[-1], m.image_mean.numel())
     sizes = list(dict.fromkeys([base, *map(as_size, [sizes] if isinstance(sizes, int) else sizes or [])]))
@@ -333,7 +334,8 @@ def make_job(
     own = dict(dl=dl, before=model_score(dl, m)) if labelled else {}
     if dl is not None: check_learner(learn, m, dl, prep)
     expected = model_answers(m, x)
-    notes = ['compared on noise']*(dl is None) + ['the model answers all images alike']*alike(expected)
+    notes = [f'one clip a video, where the Learner averages {clips}']*((clips or 1) > 1)
+    notes += ['compared on noise']*(dl is None) + ['the model answers all images alike']*alike(expected)
     return Job(path, m, sizes, x, expected, facts(learn, m, prep or None, sizes), note='; '.join(notes), **own)
 
 # %% ../../nbs/80b_export.proof.ipynb #0eb8e032

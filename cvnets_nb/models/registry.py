@@ -103,7 +103,7 @@ def check_name(
     fit = [nm for t in tasks for nm in list_models(task=t)]
     if name in fit or prefix and prefix.task in (None, *tasks): return
     hint = f"list_models(task={tasks[0]!r}) lists them, and 'timm/<name>' is timm's"
-    near = difflib.get_close_matches(name, fit, n=4, cutoff=0.5)
+    near = [nm for nm in fit if nm.partition('/')[2] == name] or difflib.get_close_matches(name, fit, n=4, cutoff=0.5)
     if near: hint = f"did you mean {', '.join(near)}?"
     own = prefix.task if prefix else _models[name].task if name in list_models() else None
     if own is None: raise ValueError(f"unknown architecture {name!r}: {hint}")

@@ -10,8 +10,9 @@ __all__ = ['Task', 'folder_task', 'get_task', 'list_tasks', 'register_task', 'ta
            'FCOS', 'SSD', 'Detector', 'detections', 'DetectionLoss', 'FCOSLoss', 'MultiBoxLoss', 'BoxMetric', 'BoxItem',
            'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes', 'items_dls',
            'Detection', 'DetectionLearner', 'Clip', 'check_clips', 'clip_info', 'read_clip', 'write_clip',
-           'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'moving_digits',
-           'moving_items', 'write_moving', 'ClipNet', 'FrameWise', 'TemporalShift', 'VideoClassification', 'top_5']
+           'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'get_clips',
+           'moving_digits', 'moving_items', 'write_moving', 'ClipNet', 'FrameWise', 'TemporalShift',
+           'VideoClassification', 'top_5']
 
 # %% ../../nbs/49_tasks.__init__.ipynb #24a3dd53
 from .core import Task, folder_task, get_task, list_tasks, register_task, task_of, toy_data
@@ -28,5 +29,5 @@ _all_ = ['Task', 'folder_task', 'get_task', 'list_tasks', 'register_task', 'task
          'BoxMetric', 'BoxItem', 'check_boxes', 'read_boxes', 'BoxBlocks', 'BoxCrop', 'SSDCrop', 'box_dls', 'box_scenes',
          'items_dls', 'Detection', 'DetectionLearner',
          'Clip', 'check_clips', 'clip_info', 'read_clip', 'write_clip',
-         'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'moving_digits',
+         'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'get_clips', 'moving_digits',
          'moving_items', 'write_moving', 'ClipNet', 'FrameWise', 'TemporalShift', 'VideoClassification', 'top_5']

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['Clip', 'check_clips', 'clip_info', 'read_clip', 'write_clip', 'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips',
-           'TensorClip', 'clip_folder_dls', 'moving_digits', 'moving_items', 'write_moving', 'ClipNet', 'FrameWise',
-           'TemporalShift', 'VideoClassification', 'top_5']
+           'TensorClip', 'clip_folder_dls', 'get_clips', 'moving_digits', 'moving_items', 'write_moving', 'ClipNet',
+           'FrameWise', 'TemporalShift', 'VideoClassification', 'top_5']
 
 # %% ../../../nbs/48n_tasks.video.__init__.ipynb #2df75a66
 from .read import Clip, check_clips, clip_info, read_clip, write_clip
 from .data import AverageClips, ClipBlock, ClipCrop, OnClips, TensorClip
-from .data import clip_folder_dls, moving_digits, moving_items, write_moving
+from .data import clip_folder_dls, get_clips, moving_digits, moving_items, write_moving
 from .models import ClipNet, FrameWise, TemporalShift
 from .task import VideoClassification, top_5
 _all_ = ['Clip', 'check_clips', 'clip_info', 'read_clip', 'write_clip',
-         'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'moving_digits',
+         'AverageClips', 'ClipBlock', 'ClipCrop', 'OnClips', 'TensorClip', 'clip_folder_dls', 'get_clips', 'moving_digits',
          'moving_items', 'write_moving', 'ClipNet', 'FrameWise', 'TemporalShift', 'VideoClassification', 'top_5']

@@ -16,7 +16,8 @@ from fasttransform import Pipeline, Transform
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, show_batch, show_results
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, Normalize, image_extensions
-from fastai.torch_core import TensorBase, TensorImage, show_image
+from fastai.interpret import plot_top_losses
+from fastai.torch_core import TensorBase, TensorCategory, TensorImage, show_image
 from fastai.vision.augment import AffineCoordTfm, LightingTfm, RandomErasing
 from fastai.vision.data import get_grid
 from ...core import *
@@ -26,8 +27,8 @@ from .read import *
 
 # %% auto #0
 __all__ = ['directions', 'digit_fps', 'TensorClip', 'clip_times', 'middle_window', 'part_window', 'ClipCrop', 'OpenClip',
-           'ClipBlock', 'moving_items', 'moving_digits', 'mean_score', 'AverageClips', 'OnClips', 'check_clip_tfms',
-           'write_moving', 'folders_of', 'find_clips', 'clip_split', 'clip_folder_dls']
+           'Unread', 'ClipBlock', 'moving_items', 'moving_digits', 'mean_score', 'AverageClips', 'OnClips',
+           'check_clip_tfms', 'write_moving', 'folders_of', 'find_clips', 'get_clips', 'clip_split', 'clip_folder_dls']
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #68bd3d84
 class TensorClip(TensorBase):
@@ -182,13 +183,30 @@ class OpenClip(Transform):
         super().__init__()
         if not fps > 0: raise ValueError(f"fps must be more than 0, got {fps!r}")
         self.fps = fps
-    def encodes(self, o)->Clip: return o if isinstance(o, Clip) else Clip(o, self.fps)
+    def encodes(self, o)->Clip:
+        if isinstance(o, (str,Path)): _refuse_image(o)
+        return o if isinstance(o, Clip) else Clip(o, self.fps)
+
+_stills = set(image_extensions) - {'.gif','.webp','.avif','.apng'}       # these may move
+
+def _refuse_image(f):
+    "Refuse an image where a video is expected"
+    if os.path.splitext(f)[1].lower() in _stills and not os.path.isdir(f): raise ValueError(
+        f"{f} is an image, and videos are wanted: give the folder of the frames, {Path(f).parent}, as get_clips does, which "
+        "finds video files and folders of frames, get_items=get_clips")
+
+class Unread(Transform):
+    "Refuses videos that no item transform made clips of"
+    order = 98
+    def encodes(self, o:Clip): raise ValueError(
+        "no item transform makes clips of the videos, and those of images leave them as they are: give "
+        "item_tfms=ClipCrop(size), which crops, resizes and mirrors")
 
 def ClipBlock(
     fps:float=25. # Frames per second of folders and arrays, which do not say it
 )->TransformBlock: # To be used with `ClipCrop` among the item transforms
     "The block of clips"
-    return TransformBlock(type_tfms=OpenClip(fps), batch_tfms=IntToFloatTensor)
+    return TransformBlock(type_tfms=OpenClip(fps), item_tfms=Unread(), batch_tfms=IntToFloatTensor)
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #768cd64f
 directions = {'left':(0,-1), 'right':(0,1), 'up':(-1,0), 'down':(1,0)}
@@ -255,8 +273,17 @@ def _show_guesses(x:TensorClip, y, samples, outs, ctxs=None, max_n=6, **kwargs):
     for i in range(len(outs[0])): ctxs = [o.show(ctx=c) for o,c in zip(outs.itemgot(i), ctxs)]
     return ctxs
 
+def _show_worst(x:TensorClip, y:TensorCategory, samples, outs, raws, losses, nrows=None, ncols=1, figsize=None, **kwargs):
+    "Clips with their predictions, targets, losses and probabilities"
+    n = len(samples)
+    axs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (8, 1.7*n), title='Prediction/Actual/Loss/Probability')
+    for ax,s,o,r,l in zip(axs, samples, outs, raws, losses):
+        s[0].show(ctx=ax, **kwargs)
+        ax.set_title(f'{o[0]}/{s[1]} / {l.item():.2f} / {r.max().item():.2f}')
+
 show_batch.dispatch(_show_clips)
 show_results.dispatch(_show_guesses)
+plot_top_losses.dispatch(_show_worst)
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #eca9e596
 def mean_score(
@@ -283,10 +310,10 @@ class OnClips(Transform):
     order = 30
     split_idx = None
     def __init__(self,
-        tfms # `AffineCoordTfm`s as `Flip` and `Rotate` make them, `Brightness`, `Contrast`, `RandomErasing`; without a size
+        *tfms # `AffineCoordTfm`s as `Flip` and `Rotate` make them, `Brightness`, `Contrast`, `RandomErasing`, or lists of them; without a size
     ):
         super().__init__()
-        self.tfms = L(tfms)
+        self.tfms = L(tfms).map(L).concat()
         self.split = None
         for t in self.tfms:
             if not isinstance(t, (AffineCoordTfm,LightingTfm,RandomErasing)): raise ValueError(
@@ -385,6 +412,13 @@ def _refuse_images(image, videos, root):
     raise ValueError(f"the images in {image.parent} lie in no folder of their video; give each video a folder of its own, "
                      "in that of its class")
 
+
+# %% ../../../nbs/48k_tasks.video.data.ipynb #ce14014e
+def get_clips(
+    path # A folder of class folders
+)->L: # Of paths, sorted
+    "The videos of class folders, both files and folders of frames, for `get_items` of a data block"
+    return L(find_clips(path)[0])
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
 def _clip_splits(path, train, valid):
@@ -490,4 +524,5 @@ def clip_folder_dls(
                       item_tfms=item_tfms, batch_tfms=batch_tfms)
     kw = dict(drop_last=False) if len(files)-len(valid) < check_int('bs', bs) else {}     # fastai would drop the only batch
     dls = block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=Path(path), **kw)
+    check_clip_tfms(dls)
     return FolderLoaders(*dls.loaders, path=dls.path, device=dls.device)

@@ -17,7 +17,7 @@ from ...core import *
 from ...models import create_model, list_models
 from ...models.registry import *
 from .data import mean_score
-from ...models.weights import adapt_input, download, pretrained_model, read_weights
+from ...models.weights import adapt_input, download, is_published, pretrained_model, read_weights, without_wrapper
 
 # %% auto #0
 __all__ = ['PYTORCHVIDEO', 'last_layer', 'first_layers', 'pool_all', 'evenly', 'two_paths', 'ClipNet', 'clip_model',
@@ -326,9 +326,19 @@ def num_classes(self:FrameWise):
 def _framewise(name, n_out, in_chans, pretrained=False, mix='mean', **kw):
     "An image model by its name, on each frame"
     check_name(name, 'classification')
-    net = FrameWise(name, n_out, mix, in_chans, pretrained, **kw)
-    net.default_cfg['architecture'] = f"{'frames' if mix == 'mean' else mix}/{name}"
-    return net
+    own = _own_weights(pretrained)
+    def make(n_out, in_chans):
+        net = FrameWise(name, n_out, mix, in_chans, False if own else pretrained, **kw)
+        net.default_cfg['architecture'] = f"{'frames' if mix == 'mean' else mix}/{name}"
+        return net
+    return pretrained_model(make, own, n_out, in_chans) if own else make(n_out, in_chans)
+
+def _own_weights(source):
+    "The tensors of a file or a state dict that is of a `FrameWise`; None of an image model, or where weights are published"
+    if source is None or isinstance(source, bool): return None
+    if isinstance(source, str) and (is_published(source) or '.' not in source): return None
+    have = without_wrapper(nn.Module(), read_weights(source))
+    return have if have and all(k.startswith('body.') for k in have) else None
 
 def _shifted(name, n_out, in_chans, pretrained=False, **kw):
     "`shift/<name>`"
