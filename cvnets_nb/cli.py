@@ -180,7 +180,7 @@ def _data_options(add):
         "...) of such; or with images/, labels/ and codes.txt; or with images and labels.csv; or with images and boxes as "
         "COCO JSON, Pascal VOC XML or YOLO text", type=folder,
         metavar='PATH')
-    add('task', "what the targets are, one of list_tasks(); read from the layout of --data by default", metavar='NAME')
+    add('task', "what the targets are, one of list_tasks(), e.g. video for folders of frames; read from the layout of --data by default", metavar='NAME')
     flag('binary', "masks are black and white, for two classes")
     add('void', "name or index of the pixels of a mask that nobody labelled, e.g. 255", type=index_or_name,
         metavar='CLASS')
@@ -672,13 +672,13 @@ def data_line(
 def sizes_line(
     a:dict, # The options in full
     sampler # Of the run
-)->str: # '' for one size
-    "How sizes change, and the option for one size where the sampler was not chosen"
+)->str: # '' for one size, and where it was chosen
+    "How sizes change where nobody chose, and the option for one size"
     sides = sorted({p[:2] for p in sampler.pairs})
-    if len(sides) < 2: return ''
+    if a['sampler'] or len(sides) < 2: return ''
     lo,hi = (_text(h if h == w else (h,w)) for h,w in (sides[0], sides[-1]))
     how = f'sizes grow from {lo} to {hi} over the {a["epochs"]} epochs' if sampler.needs_epoch else f'sizes from {lo} to {hi}'
-    return how if a['sampler'] else f'{how}; --sampler ssc_fbs trains at one size'
+    return f'{how}; --sampler ssc_fbs trains at one size'
 
 # %% ../nbs/82_cli.ipynb #27914b2f
 def with_sampler(
