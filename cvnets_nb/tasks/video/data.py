@@ -136,10 +136,7 @@ class ClipCrop(Transform):
         if seconds is not None and not seconds > 0:
             raise ValueError(f"seconds must be more than 0, got {seconds!r}; None is all of the video")
         self.size = as_size(size)
-        self.seconds = seconds
-        self.scale = scale
-        self.ratio = ratio
-        self.flip = flip
+        self.seconds,self.scale,self.ratio,self.flip = seconds,scale,ratio,flip
         self.now = None,None                 # frames and clips of the step, where a plan says them
         self.valid = False
     def get_size(self): return self.size
@@ -148,7 +145,7 @@ class ClipCrop(Transform):
     def __call__(self, x, split_idx=None, **kwargs):
         self.valid = bool(split_idx)
         return super().__call__(x, split_idx=split_idx, **kwargs)
-    def valid_times(self, seconds):
+    def valid_times(self, seconds:float): # Of the video
         "When the frames are that validation reads of a video of so many seconds"
         return clip_times(seconds, self.frames, self.valid_clips, self.seconds)
     def encodes(self, o:Clip):
@@ -412,7 +409,6 @@ def _refuse_images(image, videos, root):
     raise ValueError(f"the images in {image.parent} lie in no folder of their video; give each video a folder of its own, "
                      "in that of its class")
 
-
 # %% ../../../nbs/48k_tasks.video.data.ipynb #ce14014e
 def get_clips(
     path # A folder of class folders
@@ -420,7 +416,7 @@ def get_clips(
     "The videos of class folders, both files and folders of frames, for `get_items` of a data block"
     return L(find_clips(path)[0])
 
-# %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
+# %% ../../../nbs/48k_tasks.video.data.ipynb #47d9bfc1
 def _clip_splits(path, train, valid):
     "The folders of training and validation; None where validation is drawn from the other"
     path = Path(path)
@@ -446,6 +442,7 @@ def _holds_clips(d):
     "Is there a video or an image in this folder, at any depth?"
     return any(_of(names, video_extensions) or _of(names, image_extensions) for _,names in folders_of(d))
 
+# %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
 def _unreadable(files, skip, fps, at=None):
     "Those of the videos that cannot be read, with a warning; refuses them unless `skip`"
     bad = check_clips(files, fps=fps, at=at)
@@ -468,7 +465,6 @@ def _valid_readable(files, names, valid, skip, fps, at):
     valid = {files[i] for i in valid}
     kept = [(f,nm) for f,nm in zip(files, names) if f not in out]
     return [f for f,_ in kept], [nm for _,nm in kept], [i for i,(f,_) in enumerate(kept) if f in valid]
-
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #4e750954
 def clip_split(

@@ -89,10 +89,25 @@ def top_5(
     "Is the class among the five with the largest scores?"
     return top_k_accuracy(inp, targ, k=5)
 
+# %% ../../../nbs/48m_tasks.video.task.ipynb #5924083b
+class _OfFolders:
+    "Where clips come from"
+    @classmethod
+    def knows_folder(cls, path): return has_videos(path)
+    @classmethod
+    def folder(cls, path, **kwargs): return clip_folder_dls(path, **kwargs)
+    @classmethod
+    def say_folder(cls, path, **kwargs): return f'videos of {path}'
+    @classmethod
+    def compared(cls, path, size, bs, per_class=None, short=None):
+        return lambda seed, num_workers: clip_folder_dls(path, size, bs, seed=seed, num_workers=num_workers)
+    @classmethod
+    def toy(cls, **kwargs): return moving_digits(**kwargs)
+
 # %% ../../../nbs/48m_tasks.video.task.ipynb #32157e49
 @register_task
 @dataclass(frozen=True)
-class VideoClassification(Classification):
+class VideoClassification(_OfFolders, Classification):
     "One class a video"
     frames:int = 8 # Of a clip at the base size
     clips:int = 1 # Of each training video
@@ -129,14 +144,3 @@ class VideoClassification(Classification):
     def planned(self, sampler): return replace(self, several=self.several or sampler.clips > 1)
     def check_learner(self, learn): check_takes_clips(learn, self.frames)
     def item_tfms(self, recipe, size): return []
-    @classmethod
-    def knows_folder(cls, path): return has_videos(path)
-    @classmethod
-    def folder(cls, path, **kwargs): return clip_folder_dls(path, **kwargs)
-    @classmethod
-    def say_folder(cls, path, **kwargs): return f'videos of {path}'
-    @classmethod
-    def compared(cls, path, size, bs, per_class=None, short=None):
-        return lambda seed, num_workers: clip_folder_dls(path, size, bs, seed=seed, num_workers=num_workers)
-    @classmethod
-    def toy(cls, **kwargs): return moving_digits(**kwargs)
