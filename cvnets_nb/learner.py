@@ -299,6 +299,19 @@ def _single_text(s):
     "The sampler of its one size as it is typed"
     return f"{type(s.single()).__name__}({_hw(s)}, {s.bs}{_frames_text(s)})"
 
+# %% ../nbs/70_learner.ipynb #b24bd590
+def _what(size): return 'images' if len(size) == 2 else 'clips (frames x height x width)'
+
+def _check_valid_size(dls, model, base):
+    "Refuse a validation of another size, or of other frames, than the model takes, which takes those of the plan"
+    try: size = valid_size(dls.valid)
+    except ValueError: return                       # of many sizes; the validation will show it
+    frames = [t.frames for t in dls.valid.after_item.fs if hasattr(type(t), 'set_time')]
+    own = (*frames[-1:], *size)
+    if len(own) != len(base) or takes(model, own): return
+    raise ValueError(f"this {type(model).__name__} takes {_what(base)} of {_by(base)}, the plan's, and not of {_by(own)}, "
+                     f"those of validation: make the data with {_by(base)}")
+
 # %% ../nbs/70_learner.ipynb #d3106fb1
 def sized_for(
     dls:DataLoaders, # With a plan
@@ -322,18 +335,6 @@ def sized_for(
     if chosen: raise OneSize(f"{why}: {fits}; the plan has {', '.join(map(_by, shapes_of(s)))}", instead)
     if stepped is None: warn(f"{why}: {fits}; set_learner takes the first")
     return dls.with_plan(instead)
-
-def _what(size): return 'images' if len(size) == 2 else 'clips (frames x height x width)'
-
-def _check_valid_size(dls, model, base):
-    "Refuse a validation of another size, or of other frames, than the model takes, which takes those of the plan"
-    try: size = valid_size(dls.valid)
-    except ValueError: return                       # of many sizes; the validation will show it
-    frames = [t.frames for t in dls.valid.after_item.fs if hasattr(type(t), 'set_time')]
-    own = (*frames[-1:], *size)
-    if len(own) != len(base) or takes(model, own): return
-    raise ValueError(f"this {type(model).__name__} takes {_what(base)} of {_by(base)}, the plan's, and not of {_by(own)}, "
-                     f"those of validation: make the data with {_by(base)}")
 
 def _check_own_size(model, base):
     "Refuse data of another size than that of the model, where it takes its own"

@@ -29,10 +29,7 @@ class PlanSampler:
     def base(self)->tuple: # `(h, w)`
         "The base size, which validation keeps"
         return as_size(self.size)
-    @property
-    def samples(self)->int: # Per process
-        "Samples in a step of the base size: `bs`, or the videos where each gives several of `bs` clips"
-        return self.bs//self.clips
+    samples = property(lambda self: self.bs//self.clips, doc="Samples in a base step: `bs`, or the videos of as many clips")
     def with_bs(self, bs:int): # Batch size per process at the base size
         "The same sampler with another batch size"
         return replace(self, bs=bs)

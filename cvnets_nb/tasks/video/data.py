@@ -147,9 +147,6 @@ class ClipCrop(Transform):
     def __call__(self, x, split_idx=None, **kwargs):
         self.valid = bool(split_idx)
         return super().__call__(x, split_idx=split_idx, **kwargs)
-    def valid_times(self, seconds):
-        "When the frames are that validation reads of a video of so many seconds"
-        return clip_times(seconds, self.frames, self.valid_clips, self.seconds)
     def encodes(self, o:Clip):
         frames,clips = self.now
         clips = clips or (self.valid_clips if self.valid else self.clips)
@@ -171,6 +168,14 @@ def cut(self:ClipCrop,
     if (h,w) != self.size: t = F.interpolate(t, size=self.size, mode='bilinear', antialias=True)
     if not self.valid and random.random() < self.flip: t = t.flip(-1)
     return t.transpose(0,1).contiguous()
+
+@patch
+def valid_times(self:ClipCrop,
+    seconds:float # Duration of a video
+)->np.ndarray: # (clips, frames) seconds
+    "When the frames are that validation reads"
+    return clip_times(seconds, self.frames, self.valid_clips, self.seconds)
+
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #6c7d03bb
 class OpenClip(Transform):
@@ -353,6 +358,8 @@ def folders_of(
 
 def _of(names, extensions): return [nm for nm in names if os.path.splitext(nm)[1].lower() in extensions]
 
+
+# %% ../../../nbs/48k_tasks.video.data.ipynb #fceaf8fd
 def find_clips(
     root # A folder of class folders
 )->tuple: # Paths of files and of folders of frames, sorted; and the class of each
@@ -385,7 +392,6 @@ def _refuse_images(image, videos, root):
     raise ValueError(f"the images in {image.parent} lie in no folder of their video; give each video a folder of its own, "
                      "in that of its class")
 
-
 # %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
 def _clip_splits(path, train, valid):
     "The folders of training and validation; None where validation is drawn from the other"
@@ -412,6 +418,8 @@ def _holds_clips(d):
     "Is there a video or an image in this folder, at any depth?"
     return any(_of(names, video_extensions) or _of(names, image_extensions) for _,names in folders_of(d))
 
+
+# %% ../../../nbs/48k_tasks.video.data.ipynb #587dea7d
 def _unreadable(files, skip, fps, at=None):
     "Those of the videos that cannot be read, with a warning; refuses them unless `skip`"
     bad = check_clips(files, fps=fps, at=at)
@@ -434,7 +442,6 @@ def _valid_readable(files, names, valid, skip, fps, at):
     valid = {files[i] for i in valid}
     kept = [(f,nm) for f,nm in zip(files, names) if f not in out]
     return [f for f,_ in kept], [nm for _,nm in kept], [i for i,(f,_) in enumerate(kept) if f in valid]
-
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #4e750954
 def clip_split(
