@@ -388,9 +388,10 @@ def _refuse_images(image, videos, root):
     if not videos: videos = [d/nm for d,names in folders_of(root) for nm in _of(names, video_extensions)]
     if videos: raise ValueError(
         f"images and videos are mixed: there are images in {image.parent}, such as {image.name}, and {videos[-1]} is a "
-        "video; move the ones or the others away, or train on the images alone, task='classification'")
+        "video; move the ones or the others away, or train on the images alone by the name of their task, such as "
+        "task='classification'")
     raise ValueError(f"the images in {image.parent} lie in no folder of their video; give each video a folder of its own, "
-                     "in that of its class")
+                     "in that of its class; if they are images and not frames, name their task, such as task='classification'")
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
 def _clip_splits(path, train, valid):
