@@ -4340,5 +4340,7 @@ d = { 'settings': { 'branch': 'main',
                                                                                        'cvnets_nb/tasks/video/task.py'),
                                             'cvnets_nb.tasks.video.task.is_clips': ( 'tasks.video.task.html#is_clips',
                                                                                      'cvnets_nb/tasks/video/task.py'),
+                                            'cvnets_nb.tasks.video.task.of_class': ( 'tasks.video.task.html#of_class',
+                                                                                     'cvnets_nb/tasks/video/task.py'),
                                             'cvnets_nb.tasks.video.task.top_5': ( 'tasks.video.task.html#top_5',
                                                                                   'cvnets_nb/tasks/video/task.py')}}}

@@ -29,7 +29,7 @@ class PlanSampler:
     def base(self)->tuple: # `(h, w)`
         "The base size, which validation keeps"
         return as_size(self.size)
-    samples = property(lambda self: self.bs//self.clips, doc="Samples of a step of the base size; of videos, each gives `clips` of `bs`")
+    samples = property(lambda self: self.bs//self.clips, doc="Samples in a base step: `bs`, or the videos of as many clips")
     def with_bs(self, bs:int): # Batch size per process at the base size
         "The same sampler with another batch size"
         return replace(self, bs=bs)

@@ -170,6 +170,14 @@ def cut(self:ClipCrop,
     if not self.valid and random.random() < self.flip: t = t.flip(-1)
     return t.transpose(0,1).contiguous()
 
+@patch
+def valid_times(self:ClipCrop,
+    seconds:float # Duration of a video
+)->np.ndarray: # (clips, frames) seconds
+    "When the frames are that validation reads"
+    return clip_times(seconds, self.frames, self.valid_clips, self.seconds)
+
+
 # %% ../../../nbs/48k_tasks.video.data.ipynb #6c7d03bb
 class OpenClip(Transform):
     "`Clip` as the first transform of a block"
@@ -377,6 +385,8 @@ def folders_of(
 
 def _of(names, extensions): return [nm for nm in names if os.path.splitext(nm)[1].lower() in extensions]
 
+
+# %% ../../../nbs/48k_tasks.video.data.ipynb #fceaf8fd
 def find_clips(
     root # A folder of class folders
 )->tuple: # Paths of files and of folders of frames, sorted; and the class of each
@@ -405,9 +415,10 @@ def _refuse_images(image, videos, root):
     if not videos: videos = [d/nm for d,names in folders_of(root) for nm in _of(names, video_extensions)]
     if videos: raise ValueError(
         f"images and videos are mixed: there are images in {image.parent}, such as {image.name}, and {videos[-1]} is a "
-        "video; move the ones or the others away, or train on the images alone, task='classification'")
+        "video; move the ones or the others away, or train on the images alone by the name of their task, such as "
+        "task='classification'")
     raise ValueError(f"the images in {image.parent} lie in no folder of their video; give each video a folder of its own, "
-                     "in that of its class")
+                     "in that of its class; if they are images and not frames, name their task, such as task='classification'")
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #ce14014e
 def get_clips(
@@ -442,7 +453,7 @@ def _holds_clips(d):
     "Is there a video or an image in this folder, at any depth?"
     return any(_of(names, video_extensions) or _of(names, image_extensions) for _,names in folders_of(d))
 
-# %% ../../../nbs/48k_tasks.video.data.ipynb #45b85d4e
+# %% ../../../nbs/48k_tasks.video.data.ipynb #587dea7d
 def _unreadable(files, skip, fps, at=None):
     "Those of the videos that cannot be read, with a warning; refuses them unless `skip`"
     bad = check_clips(files, fps=fps, at=at)

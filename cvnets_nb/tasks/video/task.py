@@ -25,7 +25,8 @@ from .models import ClipNet, FrameWise, takes
 from .read import video_extensions
 
 # %% auto #0
-__all__ = ['clip_crop', 'is_clips', 'check_clip_name', 'has_videos', 'check_takes_clips', 'top_5', 'VideoClassification']
+__all__ = ['clip_crop', 'is_clips', 'check_clip_name', 'has_videos', 'check_takes_clips', 'of_class', 'top_5',
+           'VideoClassification']
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #d8e0e5ac
 def clip_crop(
@@ -61,7 +62,7 @@ def has_videos(
     "Is there a video file in this folder, at any depth?"
     return any(f'.{o}' in video_extensions for o in list_tree(path).kinds)
 
-# %% ../../../nbs/48m_tasks.video.task.ipynb #1e5c279f
+# %% ../../../nbs/48m_tasks.video.task.ipynb #1923535b
 def _cuts(cb):
     "Is this a `CutMix`, alone or as one of several?"
     return any(isinstance(o, CutMix) for o in (cb, *getattr(cb, 'both', ())))
@@ -80,6 +81,17 @@ def check_takes_clips(
     if not takes(learn.model, frames, size, 3) and takes(learn.model, frames, size, 1): raise ValueError(
         f"this {type(learn.model).__name__} takes clips of 1 channel, and those here have 3, as grey ones have too: "
         "leave in_chans=1 out")
+
+def of_class(
+    make, # A class of samplers, a `partial` of one, or a function `make(size, bs)`
+    size, # Base size in pixels
+    bs:int, # Videos in a step
+    **own # The data's `frames` and `clips`
+): # A sampler
+    "A sampler of clips has the data's frames and clips, unless it is told others; another is made as it is"
+    base = make.func if isinstance(make, partial) else make
+    if not (isinstance(base, type) and issubclass(base, ClipSampler)): return make(size, bs)
+    return make(size, bs*own['clips'], **{**own, **getattr(make, 'keywords', {})})
 
 # %% ../../../nbs/48m_tasks.video.task.ipynb #1f83ca5b
 def top_5(
@@ -120,27 +132,21 @@ class VideoClassification(_OfFolders, Classification):
     def of(cls, dls):
         if not is_clips(dls) or type(find_tfm(dls, Categorize)) is not Categorize: return None
         crop = clip_crop(dls.train)
-        if crop is None: return cls(len(dls.vocab))
-        return cls(len(dls.vocab), crop.frames, crop.clips, max(crop.clips, crop.valid_clips) > 1)
+        own = () if crop is None else (crop.frames, crop.clips, max(crop.clips, crop.valid_clips) > 1)
+        return cls(len(dls.vocab), *own)
     def check(self, dls, verify=True):
         check_clip_tfms(dls)
         super().check(dls, verify)
     @classmethod
-    def check_arch(cls, name):
-        if isinstance(name, str): check_clip_name(name)
+    def check_arch(cls, name): isinstance(name, str) and check_clip_name(name)
     def model(self, arch, pretrained=False, n_out=None, **kwargs):
         model = super().model(arch, pretrained, n_out, **kwargs)
-        averages = isinstance(model, (ClipNet,FrameWise,AverageClips))
-        return AverageClips(model) if self.several and not averages else model
-    def constructor(self): raise ValueError(
-        "a constructor is made into a model of images; of clips take a name, such as 'torchvision/r3d_18', or a module")
+        return model if not self.several or isinstance(model, (ClipNet,FrameWise,AverageClips)) else AverageClips(model)
+    def constructor(self): raise ValueError("a constructor is made into a model of images; of clips take a name, such as "
+                                            "'torchvision/r3d_18', or a module")
     def metrics(self): return [accuracy, top_5] if self.n_out > 5 else [accuracy]
     def sampler(self, size, bs, scratch=True, gpu=False): return self.sampled(VideoSSc, size, bs)
-    def sampled(self, make, size, bs):
-        base = make.func if isinstance(make, partial) else make
-        if not (isinstance(base, type) and issubclass(base, ClipSampler)): return make(size, bs)
-        own = dict(frames=self.frames, clips=self.clips)
-        return make(size, bs*self.clips, **{**own, **getattr(make, 'keywords', {})})
+    def sampled(self, make, size, bs): return of_class(make, size, bs, frames=self.frames, clips=self.clips)
     def planned(self, sampler): return replace(self, several=self.several or sampler.clips > 1)
     def check_learner(self, learn): check_takes_clips(learn, self.frames)
     def item_tfms(self, recipe, size): return []
