@@ -145,9 +145,6 @@ class ClipCrop(Transform):
     def __call__(self, x, split_idx=None, **kwargs):
         self.valid = bool(split_idx)
         return super().__call__(x, split_idx=split_idx, **kwargs)
-    def valid_times(self, seconds:float): # Of the video
-        "When the frames are that validation reads of a video of so many seconds"
-        return clip_times(seconds, self.frames, self.valid_clips, self.seconds)
     def encodes(self, o:Clip):
         frames,clips = self.now
         clips = clips or (self.valid_clips if self.valid else self.clips)
