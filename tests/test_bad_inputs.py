@@ -407,17 +407,17 @@ MixUpOrCutMix(mixup=float('nan'))               => mixup must be a number, over 
 MixUpOrCutMix(mixup=0, cutmix=0)                => mixup must be a number, over 0, got 0
 BatchLR(power='x')                              => power must be a number, at least -10 and at most 10, got 'x'
 BatchLR(power=float('nan'))                     => power must be a number, at least -10 and at most 10, got nan
-load_checkpoint(learner(), 'nowhere.pth')       => nowhere.pth is no file
-load_checkpoint(learner(), d/'photos')          => {d}/photos is no file
-load_checkpoint(learner(), d/'text.pth')        => {d}/text.pth is damaged, or holds more than plain values, and is not loaded, since unpickling runs code
-load_checkpoint(learner(), d/'empty.pth')       => {d}/empty.pth is damaged, or holds more than plain values, and is not loaded, since unpickling runs code
-load_checkpoint(learner(), d/'cut.pth')         => {d}/cut.pth is damaged, or holds more than plain values, and is not loaded, since unpickling runs code
-load_checkpoint(learner(), d/'evil.pth')        => {d}/evil.pth is damaged, or holds more than plain values, and is not loaded, since unpickling runs code
-load_checkpoint(learner(), d/'evil_old.pth')    => {d}/evil_old.pth is damaged, or holds more than plain values, and is not loaded, since unpickling runs code
+load_checkpoint(learner(), 'nowhere.pth')       => nowhere.pth is missing
+load_checkpoint(learner(), d/'photos')          => {d}/photos is missing
+load_checkpoint(learner(), d/'text.pth')        => {d}/text.pth is no checkpoint of CheckpointCallback
+load_checkpoint(learner(), d/'empty.pth')       => {d}/empty.pth is damaged
+load_checkpoint(learner(), d/'cut.pth')         => {d}/cut.pth is damaged
+load_checkpoint(learner(), d/'evil.pth')        => {d}/evil.pth is no checkpoint of CheckpointCallback
+load_checkpoint(learner(), d/'evil_old.pth')    => {d}/evil_old.pth is no checkpoint of CheckpointCallback
 load_checkpoint(learner(), d/'other.pth')       => {d}/other.pth is no checkpoint of CheckpointCallback
-load_checkpoint(learner(), d/'bomb.pth')        => {d}/bomb.pth is damaged, or holds more than plain values, and is not loaded, since unpickling runs code
-load_checkpoint(learner(), d/'half.pth')        => {d}/half.pth is no checkpoint of CheckpointCallback
-load_checkpoint(learner(), d/'check_other.pth') => {d}/check_other.pth is of another model than this Sequential
+load_checkpoint(learner(), d/'bomb.pth')        => {d}/bomb.pth is no checkpoint of CheckpointCallback
+load_checkpoint(learner(), d/'half.pth')        => {d}/half.pth has no checksum
+load_checkpoint(learner(), d/'check_other.pth') => {d}/check_other.pth has no checksum
 load_checkpoint(learner(), None)                => file must be a path, got None
 load_checkpoint(None, d/'other.pth')            => learn must be a fastai Learner, got None
 learner(CostLedger()).cost.calibrate(steps=0)   => steps must be a whole number of at least 1, got 0
@@ -546,7 +546,7 @@ table['command'] = r"""
 --workers two                                    => argument --workers: 'two' is not a whole number of at least 0
 --arch resnet19                                  => unknown architecture 'resnet19'
 --arch                                           => argument --arch: expected one argument
---arch ''                                        => unknown architecture '': list_models(--task classification) lists them, and 'timm/<name>' is timm's
+--arch ''                                        => unknown architecture '': did you mean mobilenetv1_025
 --sampler vbs                                    => --sampler 'vbs' is none of ssc_fbs, msc_fbs, msc_vbs, msc_fbs+growing, msc_vbs+growing, progressive
 --sampler msc_vbs+growing --epochs 1             => --sampler msc_vbs+growing, --epochs 1: sizes grow from epoch to epoch, which takes 2 epochs or more
 --recipe nothing                                 => --recipe nothing: unknown recipe 'nothing'
@@ -583,9 +583,9 @@ table['command'] = r"""
 --binary                                         => --binary does not apply to classification, the task of the digits
 --resume                                         => --resume: new holds no run
 --resume --out {d}/run_cut                       => {d}/run_cut/run.json is damaged
---resume --out {d}/run_list                      => {d}/run_list/run.json is damaged (it holds no run)
+--resume --out {d}/run_list                      => {d}/run_list/run.json is not of a run of cvnets_train
 --resume --out {d}/run_empty                     => {d}/run_empty/run.json is damaged
---resume --out {d}/run_half                      => {d}/run_half/run.json is damaged (it holds no run)
+--resume --out {d}/run_half                      => {d}/run_half/run.json is not of a run of cvnets_train
 --set 0.8                                        => unknown argument '0.8'
 --epoch 3                                        => unknown option '--epoch'
 --no-such-option                                 => unknown option '--no-such-option'

@@ -77,7 +77,7 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(whole, digit_files
     err = capsys.readouterr().err
     assert e.value.code == 143 and 'told to end by SIGTERM; continue with cvnets_train --resume --out' in err, err
     assert {o.name for o in (tmp_path/'part').iterdir()} == {'run.json', 'checkpoint'}
-    assert {o.name for o in (tmp_path/'part'/'checkpoint').iterdir()} == {'last.pth', 'previous.pth', 'best.pth'}
+    assert {o.name for o in (tmp_path/'part'/'checkpoint').iterdir()} == {'last.pth', 'previous.pth', 'best.pth', 'files.json.gz'}
     sd = torch.load(tmp_path/'part'/'checkpoint'/'last.pth', weights_only=True)
     assert (sd['epoch'], sd['step']) == (7, 4)
     assert '--resume' in refused(capsys, *quick, '--out', tmp_path/'part')

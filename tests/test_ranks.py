@@ -203,7 +203,7 @@ def test_an_error_of_one_process_ends_both_with_one_line(tmp_path):
     status,said = _two([broken + run_it.format(quick)]*2, tmp_path)
     assert status == [1, 1] and said.strip().count('\n') == 0, (status, said)
     assert 'cvnets_train: error: cannot read the image a.jpg: cut short; put the file back' in said and 'continue with cvnets_train --resume --out cvnets_run, on 2 processes again' in said
-    assert {o.name for o in (tmp_path/'cvnets_run').iterdir()} == {'run.json','checkpoint'}
+    assert {o.name for o in (tmp_path/'cvnets_run').iterdir()} == {'run.json','checkpoint','.lock'}
 
 if __name__ == '__main__':
     _rank(Path(sys.argv[1]))

@@ -300,7 +300,8 @@ def folder_dls(
     index:bool=True # Keep the list of 20,000 images or more, and what was found good, in a file beside them?
 )->DataLoaders:
     "`DataLoaders` of a folder of images, checked first"
-    tree = list_tree(path, index) if Path(path).is_dir() else None
+    path = as_path(path)
+    tree = list_tree(path, index) if path.is_dir() else None
     splits = folder_splits(path, train, valid, tree)
     files,names,n = _class_split(tree, splits, valid_pct, seed, verify, skip, index)
     _warn_frames(splits)

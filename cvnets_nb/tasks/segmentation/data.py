@@ -157,9 +157,9 @@ class OpenMaskIndices(Transform):
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #a0730572
 def _check_codes(codes):
-    if isinstance(codes, (str,int,float)) or codes is None or len(codes) < 2: raise ValueError(
+    if isinstance(codes, (str,int,float)) or codes is None or len(codes := list(codes)) < 2: raise ValueError(
         f"codes must be the names of two classes or more, got {brief(codes)}; give them in the order of their indices")
-    twice = next((c for c in codes if list(codes).count(c) > 1), None)
+    twice = next((c for c in codes if codes.count(c) > 1), None)
     if twice is not None: raise ValueError(f"codes has {twice!r} twice; give each class a name of its own")
     return codes
 
