@@ -85,6 +85,9 @@ def _open_locked(out, file):
         got = try_lock(f)
         if got is False or got is None and may_hold(holder(file)):
             f.close()
+            if got is False and i < 40 and not may_hold(holder(file)):
+                time.sleep(.05)           # a reader that was forked when its process was killed closes it in a moment
+                continue
             _refuse(out, file, sure=got is False)
         try:
             if os.path.samestat(os.fstat(f.fileno()), os.stat(file)): return f
