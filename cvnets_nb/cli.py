@@ -931,7 +931,9 @@ def cvnets_train(
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='replace')      # some consoles lack characters
     if {'-h','--help'} & {*(sys.argv[1:] if argv is None else argv)}: read_args(p, argv)
     with _refused(p, Team()): place = place_of()
-    if place.world > 1: _quietly()                         # and so with few warnings
+    if place.world > 1:                                    # with few warnings
+        os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
+        _quietly()
     with _connection(p, place) as team, _own_warnings(p.prog, team), ExitStack() as stack:
         try:
             with nullcontext() if team.many else _one_line(p):

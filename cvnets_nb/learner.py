@@ -84,7 +84,7 @@ def planned(
 
 def _of_class(make, dls, task, hw):
     "The sampler of a class, with the fields that the task knows"
-    bs = dls.train.sampler.samples if has_plan(dls.train) else dls.train.bs
+    bs = _samples(dls.train)
     return make(hw, bs) if task is None else task.sampled(make, hw, bs)
 
 _named = dict(ssc_fbs='SScFBS', msc_fbs='MScFBS', msc_vbs='MScVBS', progressive='Progressive')       # as the command names them
@@ -196,7 +196,7 @@ def fitted(
 
 def _samples(dl):
     "Images or videos of a step, where several clips of a video may count in `bs`"
-    return dl.sampler.bs//dl.sampler.clips if has_plan(dl) else dl.bs
+    return dl.sampler.samples if has_plan(dl) else dl.bs
 
 def recipe_data(
     dls:DataLoaders, # With a sized transform

@@ -186,11 +186,13 @@ def _two(codes, tmp_path, timeout=120):
         for p in ps: p.kill(), p.wait()
     return [p.returncode for p in ps], ''.join(said)
 
+def _own_lines(said): return sum('cvnets_train: error' in o for o in said.splitlines())          # torch may add some of its own
+
 run_it = 'from cvnets_nb.cli import cvnets_train; cvnets_train({})'
 
 def test_options_that_differ_are_one_line(tmp_path):
     status,said = _two([run_it.format([*quick, '--bs', bs]) for bs in ('16','8')], tmp_path)
-    assert status == [2, 2] and said.count('\n') == 1 and '--bs 16 on process 0 and 8 on process 1; start each process with the same options' in said, (status, said)
+    assert status == [2, 2] and _own_lines(said) == 1 and '--bs 16 on process 0 and 8 on process 1; start each process with the same options' in said, (status, said)
     assert not list(tmp_path.iterdir())
 
 broken = """
@@ -203,7 +205,7 @@ CheckpointCallback.before_batch = before_batch
 
 def test_an_error_of_one_process_ends_both_with_one_line(tmp_path):
     status,said = _two([broken + run_it.format(quick)]*2, tmp_path)
-    assert status == [1, 1] and said.strip().count('\n') == 0, (status, said)
+    assert status == [1, 1] and _own_lines(said) == 1, (status, said)
     assert 'cvnets_train: error: cannot read the image a.jpg: cut short; put the file back' in said and 'continue with cvnets_train --resume --out cvnets_run, on 2 processes again' in said
     assert {o.name for o in (tmp_path/'cvnets_run').iterdir()} == {'run.json','checkpoint','.lock'}
 
