@@ -174,4 +174,4 @@ def test_what_fastai_does_with_items(digit_files, tmp_path):
     for _ in read: pass
     assert pool is not None and read._workers[1] is pool      # the items did not change
     stored = dls.cached(tmp_path/'store', progress=False)
-    assert stored.train_ds.items is items and len(stored.train_ds) == len(items) and stored.one_batch()[0].shape[1] == 3
+    assert list(stored.train_ds.items) == list(items) and len(stored.train_ds) == len(items) and stored.one_batch()[0].shape[1] == 3
