@@ -10,7 +10,7 @@ __all__ = ['samplers', 'clip_samplers', 'make_sampler', 'whole', 'pixels', 'shar
            'data_line', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
-import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, traceback, warnings
+import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, time, traceback, warnings
 from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -747,6 +747,7 @@ def _end(p, team, status, text, before=''):
 def _leave(team, code):
     "End one of several processes without waiting for others, which may never come"
     for f in (sys.stdout,sys.stderr): f.flush()
+    if team.first: time.sleep(3)                # it may hold the store, where the others ask whether to speak
     os._exit(code if isinstance(code, int) else 1)
 
 def _broken_off(p, team, e):
