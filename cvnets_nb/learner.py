@@ -84,7 +84,7 @@ def planned(
 
 def _of_class(make, dls, task, hw):
     "The sampler of a class, with the fields that the task knows"
-    bs = _samples(dls.train)
+    bs = dls.train.sampler.samples if has_plan(dls.train) else dls.train.bs
     return make(hw, bs) if task is None else task.sampled(make, hw, bs)
 
 _named = dict(ssc_fbs='SScFBS', msc_fbs='MScFBS', msc_vbs='MScVBS', progressive='Progressive')       # as the command names them
