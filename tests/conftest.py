@@ -20,3 +20,14 @@ def digit_files(tmp_path_factory):
         (path/f'no {y}').mkdir(exist_ok=True)
         Image.fromarray(im).save(path/f'no {y}'/f'{i}.{"png" if i % 2 else "jpg"}')
     return path
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    "fastai's mixed precision, on the CPU"
+    import torch
+    from fastai.callback import fp16
+    monkeypatch.setattr(fp16, 'autocast', lambda device, dtype: torch.autocast('cpu', dtype=torch.bfloat16))
+    monkeypatch.setattr(fp16, 'GradScaler', lambda device, **kw: torch.amp.GradScaler('cpu', **kw))
+    yield
+    torch.set_autocast_enabled('cpu', False)        # a fit that failed may have left it on
+    torch.clear_autocast_cache()

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 import numpy as np, pytest, torch, torch.nn.functional as F
 from torch import nn
-import fastai.callback.fp16 as fp16
 from fastai.vision.all import (Callback, CancelFitException, GradientAccumulation, Learner, MixedPrecision, accuracy, load_learner, set_seed)
 from safetensors.torch import load_file
 from cvnets_nb.callback import *
@@ -33,15 +32,6 @@ def dls():
 def teacher():
     torch.manual_seed(5)
     return net()
-
-@pytest.fixture
-def on_cpu(monkeypatch):
-    "fastai's mixed precision, on the CPU"
-    monkeypatch.setattr(fp16, 'autocast', lambda device, dtype: torch.autocast('cpu', dtype=torch.bfloat16))
-    monkeypatch.setattr(fp16, 'GradScaler', lambda device, **kw: torch.amp.GradScaler('cpu', **kw))
-    yield
-    torch.set_autocast_enabled('cpu', False)        # a fit that failed may have left it on
-    torch.clear_autocast_cache()
 
 class Probe(Callback):
     "Notes the batches and the steps; after `MixedPrecision`, 10, which takes its scale off the gradients in `before_step`"

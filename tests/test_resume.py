@@ -2,7 +2,6 @@
 from functools import partial
 import numpy as np, pytest, torch
 from torch import nn
-import fastai.callback.fp16 as fp16
 from fastai.vision.all import (Callback, GradientAccumulation, Learner, Lookahead, MixedPrecision, MixUp, OptimWrapper, Recorder, SGD,
                                accuracy, aug_transforms, params, set_seed)
 from cvnets_nb.callback import *
@@ -11,15 +10,6 @@ from cvnets_nb.data import digits
 from cvnets_nb.samplers import Growing, MScVBS, SScFBS
 
 def net(): return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(.1), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
-
-@pytest.fixture
-def on_cpu(monkeypatch):
-    "fastai's mixed precision, on the CPU"
-    monkeypatch.setattr(fp16, 'autocast', lambda device, dtype: torch.autocast('cpu', dtype=torch.bfloat16))
-    monkeypatch.setattr(fp16, 'GradScaler', lambda device, **kw: torch.amp.GradScaler('cpu', **kw))
-    yield
-    torch.set_autocast_enabled('cpu', False)
-    torch.clear_autocast_cache()
 
 class CutAfter(Callback):
     order = 1000

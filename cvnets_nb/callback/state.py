@@ -20,9 +20,10 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
-from fastai.torch_core import get_model, num_distrib, to_device
+from fastai.torch_core import get_model, to_device
 from ..samplers.order import IdSet
 from .plan import *
+from .ranks import gathered
 
 # %% ../../nbs/52a_callback.state.ipynb #b0b6a335
 def plain(
@@ -205,11 +206,7 @@ def all_states(
     step:int=0 # As in `own_state`
 )->list: # An `own_state` per process
     "What each process alone knows; every process has to call this"
-    own = own_state(learn, step)
-    if num_distrib() < 2: return [own]
-    states = [None]*num_distrib()
-    torch.distributed.all_gather_object(states, own)
-    return states
+    return gathered(own_state(learn, step))
 
 # %% ../../nbs/52a_callback.state.ipynb #83b827b1
 def ids_state(
