@@ -11,8 +11,8 @@ from pathlib import Path
 from .cli import Parser, folder, pixels, read_args, read_run, run_data, settings
 
 # %% ../nbs/82a_cli_export.ipynb #8ae2f32f
-targets = {'onnx':'to_onnx', 'coreml':'to_coreml', 'litert':'to_litert'}
-_suffixes = {'onnx':'.onnx', 'coreml':'.mlpackage', 'litert':'.tflite'}
+targets = {'onnx':'to_onnx', 'coreml':'to_coreml', 'litert':'to_litert', 'executorch':'to_executorch'}
+_suffixes = {'onnx':'.onnx', 'coreml':'.mlpackage', 'litert':'.tflite', 'executorch':'.pte'}
 
 def listed(
     s:str # As typed

@@ -3,8 +3,12 @@ import os, random, sys
 import pytest
 if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'long: takes ten seconds or more, and a shorter test looks at the same; CVNETS_LONG=1 runs it')
+
 def pytest_runtest_setup(item):
-    "Models' first weights, shuffles and crops do not depend on the tests that ran before"
+    "Models' first weights, shuffles and crops do not depend on the tests that ran before; long tests are for those who ask"
+    if item.get_closest_marker('long') and not os.environ.get('CVNETS_LONG'): pytest.skip('long; CVNETS_LONG=1 runs it')
     random.seed(0)
     if 'numpy' in sys.modules: sys.modules['numpy'].random.seed(0)
     if 'torch' in sys.modules: sys.modules['torch'].manual_seed(0)

@@ -180,6 +180,7 @@ if __name__ == '__main__':
     CostLedger.calibrate = lambda self, **kw: self.baseline          # one start of workers less; each imports fastai anew
     cvnets_train(['--data', *sys.argv[1:]])
 '''
+@pytest.mark.long
 def test_the_command_with_workers_that_start_from_nothing(tmp_path):
     "By `forkserver`, as Python from 3.14 on; what is imported before stays imported (`spawn`: test_loader.py)"
     (tmp_path/'prog.py').write_text(command)

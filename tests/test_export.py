@@ -144,6 +144,21 @@ def test_litert_of_layers_of_one_shape_with_the_channels_last(dls, tmp_path):
     assert not arch[1].weight.is_contiguous()
     assert Learner(dls, arch, metrics=accuracy).to_litert(tmp_path/'m.tflite', n=8).match.largest < 1e-3
 
+# --- ExecuTorch, where it is installed: 125 MB
+@pytest.mark.parametrize('arch', ['mobilenetv2_025', 'mobilenetv3_small', 'resnet18', 'mobilevit_xxs', 'mobilevitv2_050', 'timm/mobilenetv3_small_050'])
+def test_executorch_of_every_family(arch, dls, tmp_path):
+    pytest.importorskip('executorch')
+    got = made(dls, arch, sampler=False).to_executorch(tmp_path/'m.pte', n=8)
+    assert got.note == '' and got.match.largest < 1e-3 and got.match.same == 1
+
+@pytest.mark.parametrize('head', ['plain', 'pspnet', 'deeplabv3', 'fcos', 'ssd'])
+def test_executorch_of_masks_and_boxes(head, tmp_path):
+    pytest.importorskip('executorch')
+    if head in ('fcos', 'ssd'): learn = finder(head)
+    else: learn = made(scenes((32, 48), bs=4, n=8), 'mobilenetv1_025', head=head, **({} if head == 'plain' else dict(width=16)))
+    got = learn.to_executorch(tmp_path/'m.pte', n=4, sizes=[(48, 64)])
+    assert got.note == '' and got.match.largest < 1e-3 and got.after == pytest.approx(got.before, abs=1e-3)
+
 # --- what is refused, and what is left behind
 class Sorted(nn.Module):
     "Takes one size only"

@@ -148,9 +148,7 @@ launchers = dict(torchrun=['torchrun', '--nproc_per_node', '2', '-m'],
 def _env(**kw):
     return {**os.environ, 'CUDA_VISIBLE_DEVICES':'', 'OMP_NUM_THREADS':'1', 'PYTHONPATH':os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH', '')]), **kw}
 
-long = pytest.mark.skipif(not os.environ.get('CVNETS_LONG'), reason='as torchrun; CVNETS_LONG=1 runs it')
-
-@pytest.mark.parametrize('launcher', ['torchrun', pytest.param('accelerate', marks=long)])
+@pytest.mark.parametrize('launcher', ['torchrun', pytest.param('accelerate', marks=pytest.mark.long)])
 def test_a_launched_command_is_one_run(launcher, tmp_path, capsys):
     from fastai.vision.all import load_learner
     from cvnets_nb.cli import cvnets_train, read_run, write_run

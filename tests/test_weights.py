@@ -169,6 +169,7 @@ def test_processes_that_download_at_once(url, tmp_path, n):
     assert Server.asked == [('/slow/w.pt', None)], 'one downloads, the others wait'
     assert [o.name for o in tmp_path.iterdir()] == ['w.pt']
 
+@pytest.mark.long
 def test_a_killed_download_is_resumed(url, tmp_path):
     first, other = start(2, f'{url}/slow/w.pt', tmp_path)
     go([first])
