@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-import functools, inspect, shutil, statistics, time
+import functools, inspect, os, shutil, statistics, time
 import numpy as np, torch
 from PIL import Image
 from torch import Tensor, nn
@@ -208,6 +208,9 @@ def check_target(
     if p.suffix == '': raise ValueError(f"{str(path)!r} is no name of a file; give one with its ending, such as model.onnx")
     if p.is_dir() and p.suffix != '.mlpackage': raise ValueError(f"{p} is a folder, and would be replaced; give another name")
     if p.is_file() and p.suffix == '.mlpackage': raise ValueError(f"{p} is a file, and a package is a folder; delete it first")
+    home = next(o for o in (p.parent, *p.absolute().parents) if o.exists())
+    if not home.is_dir(): raise ValueError(f"{home} is a file, so {p} has no folder to be in; give another place")
+    if not os.access(home, os.W_OK): raise ValueError(f"{home} may not be written to, so {p} would be lost; give another place")
     return p
 
 # %% ../../nbs/80b_export.proof.ipynb #dee825ec
