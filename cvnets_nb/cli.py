@@ -337,7 +337,7 @@ def free_space(
     return f"its disk has {shutil.disk_usage(there).free/2**20:,.0f} MiB free"
 
 _write_errors = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO
-_said_by = 'No space left on device','enforce fail at inline_container','Parent directory','Error while serializing'
+_said_by = 'No space left on device','no checkpoint can be written','enforce fail at inline_container','Parent directory','Error while serializing'
 
 def is_write_error(
     e:BaseException # Raised while a run was trained or saved
