@@ -89,14 +89,11 @@ def write_sealed(
             if before is not None: keep_before(file, before)
             if copy is not None:
                 with whole_file(copy) as other: shutil.copyfile(f, other)
-    except (OSError,RuntimeError) as e: raise _unwritten(file, e) from e
-
-def _unwritten(file, e):
-    "The error for a file that could not be written; torch's own hides that of the disk"
-    cause = e if isinstance(e, OSError) else e.__context__
-    if not isinstance(cause, OSError): return e
-    return OSError(cause.errno, f"{file} could not be written ({cause.strerror}); make room, or give another folder; "
-                                "files that were there are as they were")
+    except (OSError,RuntimeError) as e:
+        cause = e if isinstance(e, OSError) else e.__context__       # torch's own error hides that of the disk
+        if not isinstance(cause, OSError): raise
+        raise OSError(cause.errno, f"{file} could not be written ({cause.strerror}); make room, or give another folder; "
+                                   "files that were there are as they were") from cause
 
 def clear_unfinished(
     folder, # Where nobody else writes
