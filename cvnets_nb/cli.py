@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from .cli_run import (drop_record, file_record, is_owner, made_from, own_run, recipe_changes, recipe_facts,
                                some, what_changed, write_record)
-from .core import PackageWarning, as_size, save_tensors, usable_cores, warn, whole_file
+from .core import PackageWarning, as_size, brief, save_tensors, usable_cores, warn, whole_file
 from .cli_ranks import Team, is_lost, own_chances, place_of, say_lost, team_of, together
 from .samplers import *
 from .samplers.multiscale import scaled_size
@@ -271,7 +271,7 @@ def read_run(
     if not os.path.isfile(f): return None             # which takes any name
     try: run = json.loads(f.read_text(encoding='utf-8'))
     except (ValueError,RecursionError) as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
-    if isinstance(run, dict) and isinstance(run.get('args'), dict): return run
+    if isinstance(run, dict) and isinstance(run.get('args'), dict) and isinstance(run.get('made_from', {}), dict): return run
     raise ValueError(f"{f} is not of a run of cvnets_train; give another --out")
 
 def write_run(
@@ -337,7 +337,7 @@ def free_space(
     return f"its disk has {shutil.disk_usage(there).free/2**20:,.0f} MiB free"
 
 _write_errors = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO
-_said_by = 'No space left on device','enforce fail at inline_container','Parent directory','Error while serializing'
+_said_by = 'No space left on device','no checkpoint can be written','enforce fail at inline_container','Parent directory','Error while serializing'
 
 def is_write_error(
     e:BaseException # Raised while a run was trained or saved
@@ -371,6 +371,7 @@ def _why_ended(e, out):
                        "and begin anew")
     fault = _output_fault(e)
     if fault or not is_write_error(e): return fault
+    while isinstance(e.__cause__, OSError): e = e.__cause__   # the disk's own words
     said = str(e).strip().split('\n')[-1].strip()             # fastai puts lines of its own before it
     return f"{out} cannot be written to ({said}); {free_space(out)}, make room"
 
@@ -415,6 +416,7 @@ def open_run(
     run = read_run(out)
     if resume:
         _check_resumed(given, out, run)
+        if not is_finished(run): _check_written(out, run)
         if not is_finished(run) and is_owner(): check_writable(out)
         return out, run['args'], run
     _check_free(out, run)
@@ -430,6 +432,21 @@ def _make_absolute(given):
     if isinstance(own, str) and Path(own).suffix: given['pretrained'] = str(Path(own).expanduser().resolve())
     if data is not None: given['data'] = str(Path(data).expanduser().resolve())
     if recipe and recipe.endswith(('.yaml','.yml')): given['recipe'] = str(Path(recipe).expanduser().resolve())
+
+def _check_written(out, run):
+    "Refuse to resume where `run.json` was changed to what the command cannot have written"
+    p = make_parser()
+    p.raises = True
+    for k,v in run['args'].items():
+        if v is None or v is False or k not in _digits: continue
+        option = f"--{k.replace('_', '-')}"
+        try: same = read_args(p, [option if v is True else f'{option}={_text(v)}'])[k] == v
+        except ValueError: same = False
+        if not same: raise ValueError(f"{out/'run.json'} is damaged: {option} is {brief(v)} in it; give another --out")
+    if 'data' in run and not isinstance(run['data'], dict): raise ValueError(
+        f"{out/'run.json'} is damaged: data is {brief(run['data'])} in it; give another --out")
+    taken = next((f for f in _made[1:-1] if (out/f).is_dir()), None)
+    if taken: raise ValueError(f"{out/taken} is a folder, and a file of this run has that name; move it away")
 
 def _count(n): return f"{n} process{'es'*(n != 1)}"
 
@@ -788,6 +805,14 @@ def _report(out, run, learn=None):
     else: learn.cost.show()
     print(f"\n{out}/ holds model.pkl (load_learner), weights.safetensors, cost.csv, cost.png and run.json")
 
+def _check_results(out, run):
+    "Refuse to show results that are not there"
+    file = out/'run.json'
+    if not isinstance(run.get('score'), str) or not isinstance(run.get('data'), dict) or 'valid' not in run['data']: raise ValueError(
+        f"{file} lacks the results of its run; give another --out")
+    if not (out/'cost.csv').is_file(): raise ValueError(
+        f"the run in {out} is finished ({run['score']}), and its cost.csv is gone: the costs are not shown, and {file} has the rest")
+
 def _table(file):
     import pandas as pd
     return pd.read_csv(file, index_col=0).to_string(float_format='{:,.2f}'.format, na_rep='-')
@@ -868,7 +893,9 @@ def _prepared(p, argv, team, stack):
         team.check('options', {_option(k, True).split()[0]:_text(v) for k,v in given.items()})
         team.agree(lambda: stack.enter_context(lock_run(given)))
         out,a,run = team.agree(lambda: _opened(given), first=True)
-        if run and is_finished(run): return out, a, run, None, 0
+        if run and is_finished(run):
+            team.agree(lambda: _check_results(out, run))
+            return out, a, run, None, 0
         learn,says,start = team.agree(lambda: _made_learner(a, out, run, given), errors=(ValueError,OSError,ImportError))
         if team.many: team.check('data and package', _facts(learn))
         if says and team.first: print(says, flush=True)

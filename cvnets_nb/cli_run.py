@@ -48,7 +48,7 @@ def holder(
     "The process that wrote its name into the file of a lock"
     try: who = json.loads(Path(file).read_text(encoding='utf-8'))
     except (OSError,ValueError): return {}
-    return who if isinstance(who, dict) else {}
+    return who if isinstance(who, dict) and isinstance(who.get('pid'), int) and isinstance(who.get('host'), str) else {}
 
 def may_hold(
     who:dict # From `holder`
@@ -326,8 +326,11 @@ def read_record(
     out # Folder of a run
 )->dict: # `files` and `contents`; None where there is none, or only a piece of one
     "The record of the files of a run"
-    try: return json.loads(gzip.decompress((Path(out)/'checkpoint'/_record).read_bytes()))
-    except (OSError,EOFError,ValueError,zlib.error): return None
+    try: was = json.loads(gzip.decompress((Path(out)/'checkpoint'/_record).read_bytes()))
+    except (OSError,EOFError,ValueError,RecursionError,zlib.error): return None
+    files,contents = (was.get(k) if isinstance(was, dict) else None for k in ('files','contents'))
+    good = isinstance(contents, dict) and isinstance(files, dict) and all(isinstance(o, list) and len(o) == 4 for o in files.values())
+    return was if good else None
 
 def drop_record(
     out # Folder of a run

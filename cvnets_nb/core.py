@@ -237,8 +237,8 @@ def _acquire(file, own, patience):
     while True:
         own.touch()
         others = [o for o in file.parent.glob(f'.{glob.escape(file.name)}.*.lock') if o != own]
-        since = _mtime(own) - patience    # both times are the file system's
-        if all(_mtime(o) < since for o in others): break
+        now = _mtime(own)                 # these times are the file system's
+        if all(abs(now - _mtime(o)) > patience for o in others): break         # one from the future was left before a clock was set back
         own.unlink()
         time.sleep(delay*rng.uniform(.5, 1))
         delay = min(1, 1.5*delay)         # many that wait must not be in each other's way

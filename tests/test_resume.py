@@ -1,11 +1,14 @@
 "A training that stops after any step goes on with the next one and ends the same, whatever chooses its samples, steps or measures"
+import warnings
 from functools import partial
 import numpy as np, pytest, torch
 from torch import nn
-from fastai.vision.all import (Callback, GradientAccumulation, Learner, Lookahead, MixedPrecision, MixUp, OptimWrapper, Recorder, SGD,
+from fastai.vision.all import (Callback, EarlyStoppingCallback, GradientAccumulation, Learner, Lookahead, MixedPrecision, MixUp, OptimWrapper, Recorder, SGD,
                                accuracy, aug_transforms, params, set_seed)
 from cvnets_nb.callback import *
-from cvnets_nb.callback.sealed import BadFile
+from cvnets_nb.callback import sealed
+from cvnets_nb.callback.checkpoint import checkpoints
+from cvnets_nb.callback.sealed import BadFile, read_sealed, write_sealed
 from cvnets_nb.data import digits
 from cvnets_nb.samplers import Growing, MScVBS, SScFBS
 
@@ -157,3 +160,83 @@ def test_a_damaged_file_names_the_one_before(tmp_path):
     assert load_checkpoint(learn, tmp_path/'previous.pth') == 2
     fit(learn, CheckpointCallback(tmp_path), start_epoch=2)
     assert load_checkpoint(make('bare', 1), last) == 3 and load_checkpoint(make('bare', 1), tmp_path/'previous.pth') == 2, 'a damaged file is not kept'
+
+@pytest.mark.parametrize('at', [(1,2), (1,0)])
+def test_a_fit_that_was_refused_is_corrected(at, tmp_path):
+    "Callbacks of the fit get their states again, however far it came before its first step"
+    class Refuse(Callback):
+        order = 10_000
+        def __init__(self, event): setattr(self, event, self.refuse)
+        def refuse(self): raise ValueError('refused')
+    def cbs(): return [EarlyStoppingCallback(patience=9), CheckpointCallback(tmp_path, steps=1)]
+    whole = state(fit(make('set', 1), [EarlyStoppingCallback(patience=9), CheckpointCallback(tmp_path/'whole')]))
+    with pytest.raises(KeyboardInterrupt): fit(make('set', 1), [*cbs(), CutAfter(*at)])
+    learn = make('set', 2)
+    k = load_checkpoint(learn, tmp_path/'last.pth')
+    with pytest.raises(ValueError, match="monitor 'f1' is not recorded"): fit(learn, [*cbs(), CheckpointCallback(tmp_path, monitor='f1')], start_epoch=k)
+    for event in ('before_fit', 'before_train'):
+        with pytest.raises(ValueError, match='refused'): fit(learn, [*cbs(), Refuse(event)], start_epoch=k)
+    fit(learn, cbs(), start_epoch=k)
+    assert unlike(whole, state(learn)) == []
+    a, b = (read_sealed(o/'last.pth', checkpoints) for o in (tmp_path, tmp_path/'whole'))
+    assert [a[k] for k in ('kept','epoch')] == [b[k] for k in ('kept','epoch')] and a['callbacks']['checkpoint'] == b['callbacks']['checkpoint']
+
+def test_killed_between_the_best_file_and_the_last(tmp_path, monkeypatch):
+    "`last.pth` never tells of a best epoch whose file is not there"
+    class Killed(BaseException): pass
+    real, names = sealed.os.replace, []
+    def replace(a, b):
+        names.append(b.name)
+        if names[-2:] == ['best.pth', 'last.pth'] and names.count('best.pth') == 2: raise Killed
+        real(a, b)
+    with pytest.raises(KeyboardInterrupt): fit(make('bare', 1), [CheckpointCallback(tmp_path/'whole', monitor='train_loss'), CutAfter(1, 0)])
+    with monkeypatch.context() as m:
+        m.setattr(sealed.os, 'replace', replace)
+        with pytest.raises(Killed): fit(make('bare', 1), CheckpointCallback(tmp_path, monitor='train_loss'))
+    learn = make('bare', 2)
+    k = load_checkpoint(learn, tmp_path/'last.pth')
+    with pytest.raises(KeyboardInterrupt): fit(learn, [CheckpointCallback(tmp_path, monitor='train_loss'), CutAfter(1, 0)], start_epoch=k)
+    a, b = (read_sealed(o/'best.pth', checkpoints) for o in (tmp_path, tmp_path/'whole'))
+    assert k == 1 and a['epoch'] == b['epoch'] == 2 and all(torch.equal(a['model'][n], b['model'][n]) for n in a['model'])
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_first_step(tmp_path):
+    class Count(Callback):
+        n = 0
+        def after_batch(self): self.n += 1
+    (tmp_path/'file').touch(), (tmp_path/'taken'/'best.pth').mkdir(parents=True)
+    for folder, says in ((tmp_path/'file', 'File exists'), (tmp_path/'file'/'a', 'Not a directory'), (tmp_path/'taken', 'best.pth is a folder')):
+        count = Count()
+        with pytest.raises(ValueError, match=f'{says}.*: make room, or give CheckpointCallback another folder'): fit(make('bare', 1), [CheckpointCallback(folder), count])
+        assert count.n == 0
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path):
+    resource = pytest.importorskip('resource')
+    was = resource.getrlimit(resource.RLIMIT_FSIZE)
+    class Fill(Callback):
+        def after_train(self):
+            if self.learn.epoch == 1: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, was[1]))
+    try:
+        with pytest.raises(OSError, match='last.pth could not be written .File too large.; make room'): fit(make('bare', 1), [CheckpointCallback(tmp_path), Fill()])
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, was)
+    assert sorted(o.name for o in tmp_path.iterdir()) == ['best.pth', 'last.pth'] and load_checkpoint(make('bare', 1), tmp_path/'last.pth') == 1
+
+def test_another_version_or_shape_of_a_whole_file_is_refused(tmp_path):
+    fit(make('bare', 1), CheckpointCallback(tmp_path))
+    good = read_sealed(tmp_path/'last.pth', checkpoints)
+    for change, says in ((dict(version=3, states=None), 'is of version 3'), (dict(version=None), 'is of version None'), (dict(states=None), "its 'states' is missing"),
+                         (dict(model=5), "its 'model' is missing or of another kind"), (dict(opt=[1]), "its 'opt' is missing"), (dict(callbacks=5), "its 'callbacks' is missing")):
+        write_sealed({**good, **change}, tmp_path/'odd.pth')
+        with pytest.raises(ValueError, match=says): load_checkpoint(make('bare', 1), tmp_path/'odd.pth')
+
+def test_another_plan_after_an_epoch_is_said(tmp_path):
+    fit(make('bare', 1), CheckpointCallback(tmp_path))
+    def resumed(bs, n):
+        learn = Learner(digits(16, bs=bs, n=n).with_plan(SScFBS(16, bs), seed=0), net(), metrics=accuracy)
+        with warnings.catch_warnings(record=True) as w:
+            warnings.simplefilter('always')
+            fit(learn, start_epoch=load_checkpoint(learn, tmp_path/'previous.pth'))
+        return [str(o.message) for o in w if 'the checkpoint' in str(o.message)]
+    assert resumed(16, 120) == []
+    said = resumed(8, 120)[0]
+    assert 'with SScFBS(size=16, bs=16' in said and 'goes on with SScFBS(size=16, bs=8' in said
+    assert 'with 97 samples, and this one goes on with 80 samples' in resumed(16, 100)[0]

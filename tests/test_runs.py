@@ -1,5 +1,5 @@
 "The folder of a run: who owns it, what it was made from, and what bad ends leave in it"
-import errno, io, json, multiprocessing, os, shutil, sys
+import errno, gzip, io, json, multiprocessing, os, shutil, sys
 import numpy as np, pytest
 from pathlib import Path
 from PIL import Image
@@ -182,7 +182,7 @@ def test_a_disk_that_fails_leaves_what_was_there(part, monkeypatch, capsys):
     before = contents(part)
     for no in (errno.ENOSPC, errno.EROFS, errno.EIO):
         def fails(o, f):
-            f.write_bytes(b'half')
+            f.write(b'half')
             raise OSError(no, os.strerror(no))
         with monkeypatch.context() as m:
             m.setattr('cvnets_nb.callback.checkpoint.torch.save', fails)
@@ -190,6 +190,28 @@ def test_a_disk_that_fails_leaves_what_was_there(part, monkeypatch, capsys):
         assert os.strerror(no) in said and 'MiB free, make room, then continue with cvnets_train --resume' in said
         assert contents(part) == before
     cvnets_train(['--resume', '--out', str(part)])
+
+def test_a_run_json_that_was_changed_is_named(part, data, capsys):
+    file = part/'run.json'
+    run = json.loads(file.read_text())
+    for change, says in ((dict(epochs='many'), "--epochs is 'many' in it"), (dict(lr=-1), '--lr is -1 in it'), (dict(data=5), '--data is 5 in it'),
+                         (dict(size=[1,2,3]), '--size is'), (dict(set=.8), '--set is 0.8 in it')):
+        file.write_text(json.dumps({**run, 'args':{**run['args'], **change}}))
+        assert f'run.json is damaged: {says}' in refused(capsys, '--resume', '--out', part)
+    for change, says in ((dict(data=5), 'run.json is damaged: data is 5'), (dict(made_from=5), 'is not of a run of cvnets_train'),
+                         (dict(valid_loss=1.), 'lacks the results of its run'), (dict(valid_loss=1., score='half'), 'its cost.csv is gone')):
+        file.write_text(json.dumps({**run, **change}))
+        kept = shutil.copytree(part/'checkpoint', part.parent/'kept', dirs_exist_ok=True)      # a finished run has none
+        assert says in refused(capsys, '--resume', '--out', part)
+        shutil.copytree(kept, part/'checkpoint', dirs_exist_ok=True)
+    file.write_text(json.dumps(run))
+    (part/'model.pkl').mkdir()
+    assert 'model.pkl is a folder' in refused(capsys, '--resume', '--out', part)
+    (part/'model.pkl').rmdir()
+    for record in ([1], dict(files={'a':1}, contents={})):
+        (part/'checkpoint'/'files.json.gz').write_bytes(gzip.compress(json.dumps(record).encode()))
+        os.utime(next(data.rglob('*.png')))
+        assert 'the record that names them is gone' in refused(capsys, '--resume', '--out', part)
 
 def _unread(argv, after, says):
     "In a process of its own: who reads the output goes away after so many lines"

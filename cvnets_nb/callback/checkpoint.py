@@ -6,15 +6,16 @@
 __all__ = ['checkpoints', 'is_better', 'MonitorCallback', 'CheckpointCallback', 'Terminated', 'load_checkpoint']
 
 # %% ../../nbs/53_callback.checkpoint.ipynb #4f35a225
-import os, shutil, signal, sys, threading, time
+import os, signal, sys, threading, time
 from pathlib import Path
 import torch
 from fastcore.basics import patch
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastai.torch_core import num_distrib, rank_distrib
-from ..core import as_path, brief, check_int, whole_file
+from ..core import as_path, brief, check_int
 from .plan import *
+from .ranks import gathered
 from .resume import *
 from .sealed import *
 from .state import *
@@ -61,6 +62,9 @@ class MonitorCallback(Callback):
         return folder/f'{name or self.main}{self.suffix}'
 
 # %% ../../nbs/53_callback.checkpoint.ipynb #ebedf548
+def _check_minutes(v):
+    if isinstance(v, bool) or not isinstance(v, (int,float)) or not v > 0: raise ValueError(f"minutes must be over 0, or None, got {brief(v)}")
+
 class CheckpointCallback(MonitorCallback, PlanCallback):
     "Keep all that a training needs to go on, after every epoch, and where it is wished in the middle of one"
     suffix = '.pth'
@@ -76,7 +80,8 @@ class CheckpointCallback(MonitorCallback, PlanCallback):
         sigterm:bool=True # Write at the next step's end and leave, when the process is told to end by SIGTERM?
     ):
         if steps is not None: check_int('steps', steps)
-        if minutes is not None and not minutes > 0: raise ValueError(f"minutes must be over 0, or None, got {minutes!r}")
+        if minutes is not None: _check_minutes(minutes)
+        if folder is not None: folder = as_path(folder, 'folder')
         self.folder,self.monitor,self.steps,self.minutes,self.sigterm = folder,monitor,steps,minutes,sigterm
         self.best = None
         self.began = None           # learning rates and weight decays that this fit was given
@@ -105,12 +110,18 @@ class CheckpointCallback(MonitorCallback, PlanCallback):
 class Terminated(SystemExit):
     "A training was told to end by SIGTERM, and left"
 
+def _without_ended(handler):
+    "A handler of SIGTERM, or where it is that of a fit that was broken off, the one before it"
+    while isinstance(cb := getattr(handler, '__self__', None), CheckpointCallback) and (cb.learn is None or not fit_runs(cb.learn)):
+        handler = cb._was or signal.SIG_DFL
+    return handler
+
 @patch
 def listen(self:CheckpointCallback):
     "Hear SIGTERM during this fit"
     self._heard = False
     if not self.sigterm or threading.current_thread() is not threading.main_thread(): return
-    was = signal.getsignal(signal.SIGTERM)
+    was = _without_ended(signal.getsignal(signal.SIGTERM))
     if was in (None, signal.SIG_IGN) or was == self.hear: return     # not Python's, or nobody wants to hear it
     self._was,self._pid = was,os.getpid()
     signal.signal(signal.SIGTERM, self.hear)
@@ -191,8 +202,16 @@ def start(self:CheckpointCallback):
     self.began = hypers_of(self.learn.opt)
     self.since = time.monotonic()
     self.fresh = False                       # was `last.pth` written by this fit, and is whole therefore?
+    self.check_folder()
     if not rank_distrib(): clear_unfinished(self.file().parent, checkpoints)
     self.listen()
+
+@patch
+def check_folder(self:CheckpointCallback):
+    "Refuse on every process a folder that cannot be written to, before anything is trained"
+    folder = self.file().parent
+    why = gathered('' if rank_distrib() else unwritable(folder, checkpoints))[0]
+    if why: raise ValueError(f"no checkpoint can be written to {folder} ({why}): make room, or give CheckpointCallback another folder")
 
 @patch
 def write(self:CheckpointCallback,
@@ -207,10 +226,8 @@ def write(self:CheckpointCallback,
     if not step: state['pending'] = [cb.name for cb in self.learn.cbs if cb.name in state['kept'] and cb.order > self.order]
     last = self.file('last')
     keep = self.fresh or is_whole(last)
-    write_sealed(state, last, self.file('previous') if keep else None)
+    write_sealed(state, last, self.file('previous') if keep else None, self.file('best') if better else None)
     self.fresh = True
-    if better:
-        with whole_file(self.file('best')) as f: shutil.copyfile(last, f)
     self.wrote()
 
 @patch
@@ -241,6 +258,7 @@ def load_checkpoint(
     if not isinstance(learn, Learner): raise ValueError(f"learn must be a fastai Learner, got {brief(learn)}")
     file = as_path(file, 'file')
     sd = read_sealed(file, checkpoints)
+    check_form(sd, file)
     _check_processes(file, sd)
     check_same(learn, sd, file)
     put_back(learn, sd)
