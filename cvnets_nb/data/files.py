@@ -114,6 +114,15 @@ def take(self:Files,
     return Files(self.names, self.ids[np.asarray(ids)])
 
 @patch
+def ends(self:Files): # Gives texts, in order
+    "The last folder and the name of each file, `a/1.jpg`, without making a path"
+    text,starts,where = self.names.arrays
+    raw,last = text.tobytes(),[os.path.basename(o) for o in self.names.folders]
+    for k in range(0, len(self), 1 << 16):
+        ids = self.ids[k:k+(1 << 16)].astype(np.int64)
+        for i,j,w in zip(starts[ids].tolist(), starts[ids+1].tolist(), where[ids].tolist()): yield f'{last[w]}/{os.fsdecode(raw[i:j-1])}'
+
+@patch
 def digest(self:Files)->str: # Of 64 characters
     "A hash of the paths and their order"
     text,starts,where = self.names.arrays
