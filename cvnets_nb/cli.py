@@ -12,6 +12,7 @@ __all__ = ['samplers', 'clip_samplers', 'checkpoint_names', 'make_sampler', 'who
 
 # %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, time, traceback, warnings
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -605,7 +606,7 @@ def fingerprint(
     from cvnets_nb.data.files import Files
     from cvnets_nb.tasks.core import target_tfms
     h = hashlib.sha256()
-    tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), dict)]
+    tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), Mapping)]
     for ds in (dls.train_ds,dls.valid_ds):
         if isinstance(ds.items, Files):                                       # a million paths, without making one
             h.update(ds.items.digest().encode())
@@ -888,7 +889,7 @@ def _trained(p, learn, a, out, run, start, team):
             if run is None and team.first: _clear(out)
             why = _why_ended(e, out)
             if why is None:
-                e.then = f', {_how_to_go_on(p, out)}{_on_all(team)}'
+                e.then = f'; {_how_to_go_on(p, out)}{_on_all(team)}'
                 raise
             _end(p, team, 1, f"error: {why}, then {_how_to_go_on(p, out)}{_on_all(team)}", '\n')
 
