@@ -12,6 +12,7 @@ __all__ = ['samplers', 'clip_samplers', 'checkpoint_names', 'make_sampler', 'who
 
 # %% ../nbs/82_cli.ipynb #a31760d4
 import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, time, traceback, warnings
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -622,7 +623,7 @@ def fingerprint(
     from cvnets_nb.data.files import Files
     from cvnets_nb.tasks.core import target_tfms
     h = hashlib.sha256()
-    tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), dict)]
+    tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), Mapping)]
     for ds in (dls.train_ds,dls.valid_ds):
         if isinstance(ds.items, Files):                                       # a million paths, without making one
             h.update(ds.items.digest().encode())
@@ -914,7 +915,9 @@ def _trained(p, learn, a, out, run, start, team):
         except BaseException as e:
             if run is None and team.first: _clear(out)
             why = _why_ended(e, out)
-            if why is None: raise
+            if why is None:
+                e.then = f'; {_how_to_go_on(p, out)}{_on_all(team)}'
+                raise
             _end(p, team, 1, f"error: {why}, then {_how_to_go_on(p, out)}{_on_all(team)}", '\n')
 
 def _on_all(team): return f", on {_count(team.place.world)} again" if team.many else ''
@@ -946,7 +949,7 @@ def _broken_off(p, team, e):
     if isinstance(e, SystemExit): _leave(team, e.code or 0)
     lost = is_lost(e)
     said = say_lost(team) if lost else None
-    if said: print(f"{p.prog}: error: {said}", file=sys.stderr)
+    if said: print(f"{p.prog}: error: {said}{getattr(e, 'then', '')}", file=sys.stderr)
     if isinstance(e, KeyboardInterrupt): said = team.speaks() and print(f"\n{p.prog}: interrupted", file=sys.stderr)
     elif not lost and team.speaks(): traceback.print_exception(e)
     _leave(team, 130 if isinstance(e, KeyboardInterrupt) else 1)

@@ -10,6 +10,7 @@ __all__ = ['budget', 'try_lock', 'holder', 'may_hold', 'InUse', 'folder_lock', '
 
 # %% ../nbs/81d_cli_run.ipynb #14044d71
 import errno, gzip, hashlib, json, os, re, shutil, socket, time, weakref, zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -287,7 +288,7 @@ def file_record(
     "What is known of the files of a run, without reading them"
     from cvnets_nb.data.files import Files
     from cvnets_nb.tasks.core import target_tfms
-    tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), dict)]
+    tables = [t.labels for t in target_tfms(dls) if isinstance(getattr(t, 'labels', None), Mapping)]
     inner = os.path.join(root, '')
     rows,files = {},[]
     for i,ds in enumerate((dls.train_ds,dls.valid_ds)):

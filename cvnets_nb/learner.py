@@ -145,7 +145,7 @@ def normed(
 
 def _with_norm(dls, mean, std):
     if not mean.any() and (std == 1).all(): return dls
-    norm = Normalize.from_stats(mean, std, cuda=dls.device.type == 'cuda')
+    norm = Normalize.from_stats(mean, std, cuda=torch.device(dls.device).type == 'cuda')
     loaders = [dl.new(after_batch=[*dl.after_batch.fs, norm]) for dl in dls.loaders]
     return type(dls)(*loaders, path=dls.path, device=dls.device)
 

@@ -175,3 +175,27 @@ def test_what_fastai_does_with_items(digit_files, tmp_path):
     assert pool is not None and read._workers[1] is pool      # the items did not change
     stored = dls.cached(tmp_path/'store', progress=False)
     assert list(stored.train_ds.items) == list(items) and len(stored.train_ds) == len(items) and stored.one_batch()[0].shape[1] == 3
+
+def test_labels_and_masks_are_held_once(tmp_path):
+    "In arrays that workers share, and which leave the workers as they are from pass to pass"
+    from cvnets_nb.data.files import ByPath
+    from cvnets_nb.data.folder import table_dls
+    from cvnets_nb.tasks.segmentation import mask_folder_dls
+    names = [f'{i}.png' for i in range(12)]
+    for d in ('images','labels'): (tmp_path/d).mkdir()
+    for i,nm in enumerate(names):
+        Image.new('RGB', (16,16), (9*i,0,0)).save(tmp_path/'images'/nm)
+        Image.fromarray(np.full((16,16), i % 2, np.uint8)).save(tmp_path/'labels'/nm)
+    (tmp_path/'codes.txt').write_text('one\ntwo\n')
+    (tmp_path/'labels.csv').write_text('file,tags\n' + ''.join(f'{nm},{"a;b" if i % 2 else "a"}\n' for i,nm in enumerate(names)))
+    masks = mask_folder_dls(tmp_path, size=16, bs=4, num_workers=1)
+    table = table_dls(tmp_path, size=16, bs=4, num_workers=1)
+    for dls,has in ((table, 'labels'), (masks, 'files')):
+        held = next(getattr(t, has) for t in dls.train_ds.tls[1].tfms.fs if hasattr(t, has))
+        assert isinstance(held, ByPath) and len(held) == 12
+        read = dls.with_plan(MScVBS(size=32, bs=4), seed=1).train
+        for _ in read: pass
+        pool = read._workers[1]
+        for _ in read: pass
+        assert pool is not None and read._workers[1] is pool
+    assert [table.vocab[int(y.argmax())] for _,y in table.valid_ds] == ['a']*len(table.valid_ds) and set(table.vocab) == {'a','b'}

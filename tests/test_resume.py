@@ -146,6 +146,29 @@ def test_refused_before_anything_is_copied(tmp_path):
         with pytest.raises(ValueError, match=says): load_checkpoint(learn, last)
         assert all(map(torch.equal, before, learn.model.state_dict().values())) and not hasattr(learn, 'resuming')
 
+def test_other_files_or_another_schedule_are_told(tmp_path, recwarn):
+    "In a script as by the command; a folder that was moved is the same"
+    from PIL import Image
+    from cvnets_nb.core import PackageWarning
+    from cvnets_nb.data import folder_dls
+    for i in range(16):
+        f = tmp_path/'here'/'ab'[i % 2]/f'{i}.png'
+        f.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (16,16), (9*i, 0, 0)).save(f)
+    def make(root='here', **kw): return Learner(folder_dls(tmp_path/root, 16, 4, num_workers=0, **kw).with_plan(SScFBS(16, 4), seed=0), net(), metrics=accuracy)
+    with pytest.raises(KeyboardInterrupt): fit(make(), [CheckpointCallback(tmp_path, steps=1), CutAfter(1, 2)], one_cycle=True)
+    last = tmp_path/'last.pth'
+    (tmp_path/'here').rename(tmp_path/'there')
+    learn = make('there')
+    recwarn.clear()
+    fit(learn, start_epoch=load_checkpoint(learn, last), one_cycle=True)
+    assert not [o for o in recwarn if 'checkpoint' in str(o.message) or 'other files' in str(o.message)]
+    learn = make('there', seed=3)
+    with pytest.warns(PackageWarning, match='other files for training and validation.*make the data as before'): k = load_checkpoint(learn, last)
+    with pytest.warns(UserWarning, match='another schedule, lr up to 0.02 and now up to 0.001'), learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(3, 1e-3, start_epoch=k)
+    with pytest.raises(BadFile, match='is a folder; last.pth in it is whole'): load_checkpoint(learn, tmp_path)
+
 def test_a_damaged_file_names_the_one_before(tmp_path):
     fit(make('bare', 1), CheckpointCallback(tmp_path))
     last, whole = tmp_path/'last.pth', (tmp_path/'last.pth').read_bytes()

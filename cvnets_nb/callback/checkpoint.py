@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from fastai.torch_core import num_distrib, rank_distrib
 from ..core import as_path, brief, check_int
 from .plan import *
-from .ranks import gathered
+from .ranks import data_hashes, gathered
 from .resume import *
 from .sealed import *
 from .state import *
@@ -85,6 +85,7 @@ class CheckpointCallback(MonitorCallback, PlanCallback):
         self.folder,self.monitor,self.steps,self.minutes,self.sigterm = folder,monitor,steps,minutes,sigterm
         self.best = None
         self.began = None           # learning rates and weight decays that this fit was given
+        self.schedule = None        # and what its schedule makes of them
         self.meta = plain(meta, 'meta')
         self._init_state()
     def _init_state(self):
@@ -98,7 +99,7 @@ class CheckpointCallback(MonitorCallback, PlanCallback):
     def before_train(self):
         MonitorCallback.before_train(self)
         PlanCallback.before_train(self)
-    def state_dict(self): return dict(best=self.best, monitor=self.monitor, began=self.began)
+    def state_dict(self): return dict(best=self.best, monitor=self.monitor, began=self.began, schedule=self.schedule)
     def load_state_dict(self,
         sd:dict # From `state_dict`
     ):
@@ -199,11 +200,13 @@ def start(self:CheckpointCallback):
     if (self.steps or self.minutes) and not has_plan(self.dls.train): raise ValueError(
         f"a training goes on in the middle of an epoch by its plan, and this training loader ({type(self.dls.train).__name__}) has "
         "none: give it one, dls.with_plan(...), or leave out steps and minutes and go on from the ends of epochs")
-    self.began = hypers_of(self.learn.opt)
+    self.began,self.schedule = hypers_of(self.learn.opt),schedule_of(self.learn)
     self.since = time.monotonic()
     self.fresh = False                       # was `last.pth` written by this fit, and is whole therefore?
     self.check_folder()
-    if not rank_distrib(): clear_unfinished(self.file().parent, checkpoints)
+    if not rank_distrib():
+        self.data = data_hashes(self.dls)
+        clear_unfinished(self.file().parent, checkpoints)
     self.listen()
 
 @patch
@@ -222,7 +225,7 @@ def write(self:CheckpointCallback,
     states = all_states(self.learn, step)
     self.since = time.monotonic()
     if rank_distrib(): return                # the first process alone copies the model and writes
-    state = training_state(self.learn, self.meta, states, step)
+    state = dict(training_state(self.learn, self.meta, states, step), data=self.data)
     if not step: state['pending'] = [cb.name for cb in self.learn.cbs if cb.name in state['kept'] and cb.order > self.order]
     last = self.file('last')
     keep = self.fresh or is_whole(last)

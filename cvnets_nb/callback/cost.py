@@ -199,7 +199,7 @@ class CostLedger(PlanCallback):
         super().before_fit()
         self._run = _Run() if is_fit(self.learn) else None
         if self._run: self._run.acc,self._acc = self._acc,0
-        if self._run and self.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(self.device)
+        if self._run and torch.device(self.device).type == 'cuda': torch.cuda.reset_peak_memory_stats(self.device)
     def before_train(self):
         super().before_train()
         if self._run: self._run.start()
@@ -332,7 +332,7 @@ def add_epoch(self:CostLedger):
     others = run.work
     run.work = []
     if not (run.whole and run.seen): return
-    if self.device.type == 'cuda': torch.cuda.synchronize(self.device)
+    if torch.device(self.device).type == 'cuda': torch.cuda.synchronize(self.device)
     self._tot['seconds'] += time.perf_counter() - run.t0
     self._tot['wait_seconds'] += run.wait
     self._tot['updates'] += run.updates
@@ -397,7 +397,7 @@ def _autocast(learn):
     mp = getattr(learn, 'mixed_precision', None)
     if mp is None: return nullcontext()
     dtype = torch.bfloat16 if mp.amp_mode.value == 'bf16' else torch.float16
-    return torch.autocast(learn.dls.device.type, dtype=dtype)
+    return torch.autocast(torch.device(learn.dls.device).type, dtype=dtype)
 
 class _Steps:
     "Training steps on a copy of the Learner's model, timed"

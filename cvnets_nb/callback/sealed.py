@@ -128,7 +128,8 @@ class BadFile(ValueError):
         kind:str='' # What files are called that may be read in its place, for the message
     ):
         self.file,self.why,self.other = file,why,other
-        hint = f"{other.name} beside it is whole, and can be loaded instead" if other else f"no whole {kind} is beside it"
+        where = 'in' if Path(file).is_dir() else 'beside'
+        hint = f"{other.name} {where} it is whole, and can be loaded instead" if other else f"no whole {kind} is {where} it"
         super().__init__(f"{file} {why}; {hint}")
     def __reduce__(self): return type(self), (self.file, self.why, self.other)
 
@@ -138,6 +139,7 @@ def what_is_wrong(
 )->str: # Empty where nothing is
     "Why a file cannot be read, as the end of a sentence"
     file = Path(file)
+    if file.is_dir(): return 'is a folder'
     if not file.is_file(): return 'is missing'
     if is_sealed(file): return '' if is_whole(file) else 'is damaged: its bytes are not those of its checksum'
     foreign = 'is no checkpoint of CheckpointCallback (learn.load reads files of learn.save)'
@@ -161,7 +163,8 @@ def read_sealed(
     "The contents of a whole file, or a `BadFile`"
     file = Path(file)
     why = what_is_wrong(file, key)
-    beside = [file.with_name(o) for o in others if o != file.name]
+    folder = file if file.is_dir() else file.parent
+    beside = [folder/o for o in others if folder/o != file]
     def bad(why): return BadFile(file, why, next((o for o in beside if is_whole(o)), None), 'checkpoint')
     if why: raise bad(why)
     sd = torch.load(file, map_location='cpu', weights_only=True)

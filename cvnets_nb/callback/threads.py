@@ -31,7 +31,7 @@ class Threads(Callback):
     was = None
     def before_fit(self):
         self.restore()
-        self.due = self.dls.device.type == 'cpu' and 'OMP_NUM_THREADS' not in os.environ and torch.get_num_threads() > 1
+        self.due = torch.device(self.dls.device).type == 'cpu' and 'OMP_NUM_THREADS' not in os.environ and torch.get_num_threads() > 1
     def before_batch(self):
         if not (self.due and self.training): return
         self.due = False

@@ -4,14 +4,14 @@
 
 # %% ../../nbs/22d_data.files.ipynb #3873a747
 from __future__ import annotations
-import hashlib, operator, os
+import hashlib, operator, os, pickle
 import numpy as np, torch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from fastcore.basics import patch
 
 # %% auto #0
-__all__ = ['Names', 'Files']
+__all__ = ['Names', 'Files', 'ByPath']
 
 # %% ../../nbs/22d_data.files.ipynb #9c4ce377
 class Names:
@@ -114,6 +114,15 @@ def take(self:Files,
     return Files(self.names, self.ids[np.asarray(ids)])
 
 @patch
+def ends(self:Files): # Gives texts, in order
+    "The last folder and the name of each file, `a/1.jpg`, without making a path"
+    text,starts,where = self.names.arrays
+    raw,last = text.tobytes(),[os.path.basename(o) for o in self.names.folders]
+    for k in range(0, len(self), 1 << 16):
+        ids = self.ids[k:k+(1 << 16)].astype(np.int64)
+        for i,j,w in zip(starts[ids].tolist(), starts[ids+1].tolist(), where[ids].tolist()): yield f'{last[w]}/{os.fsdecode(raw[i:j-1])}'
+
+@patch
 def digest(self:Files)->str: # Of 64 characters
     "A hash of the paths and their order"
     text,starts,where = self.names.arrays
@@ -128,3 +137,39 @@ def digest(self:Files)->str: # Of 64 characters
         h.update(repr(sorted(folders)).encode('utf-8', 'surrogateescape'))
         for a in (rank[inv].astype('<i8'), text[at]): h.update(a.tobytes())
     return h.hexdigest()
+
+# %% ../../nbs/22d_data.files.ipynb #5829c475
+class ByPath(Mapping):
+    "What belongs to each of many paths, in a few arrays"
+    def __init__(self,
+        paths, # Each once
+        values # Small objects that can be pickled, one for each path
+    ):
+        keys,values = [os.path.abspath(o) for o in paths],list(values)
+        hashes = np.array([_number_of(o) for o in keys], np.int64)
+        order = np.argsort(hashes)
+        pieces = [pickle.dumps((keys[i], values[i])) for i in order]
+        self.arrays = hashes[order], np.cumsum([0, *map(len, pieces)]), np.frombuffer(b''.join(pieces), np.uint8)
+        self.shared = None               # tensors of the same memory
+    def __len__(self): return len(self.arrays[0])
+    def _pair(self, i): return pickle.loads(self.arrays[2][self.arrays[1][i]:self.arrays[1][i+1]])
+    def __iter__(self): return (self._pair(i)[0] for i in range(len(self)))
+    def __getitem__(self, path): # Relative or absolute
+        hashes,key = self.arrays[0],os.path.abspath(path)
+        k = _number_of(key)
+        i = np.searchsorted(hashes, k)
+        while i < len(hashes) and hashes[i] == k:            # two paths may have one hash
+            name,value = self._pair(i)
+            if name == key: return value
+            i += 1
+        raise KeyError(path)
+    def __eq__(self, o):
+        if isinstance(o, ByPath) and all(map(np.array_equal, self.arrays, o.arrays)): return True
+        return Mapping.__eq__(self, o)
+    def __getstate__(self):
+        if self.shared is None: self.__setstate__([_in_shared(o) for o in self.arrays])
+        return self.shared
+    def __setstate__(self, shared):
+        self.shared,self.arrays = shared,tuple(t.numpy() for t in shared)
+
+def _number_of(path): return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), 'big', signed=True)

@@ -20,7 +20,7 @@ from fastai.vision.data import ImageBlock
 from ..core import as_path, as_size, check_int, one_line, rng_for, warn
 from .cached import with_cache
 from .digits import split_by_class
-from .files import Files
+from .files import ByPath, Files
 from .frames import find_frames
 from .image import OpenImage, check_images
 from .listing import Tree, bad_images, list_tree
@@ -405,7 +405,7 @@ class TableLabel(Transform):
         labels # Of each
     ):
         super().__init__()
-        self.labels = {os.path.abspath(f):y for f,y in zip(files, labels)}
+        self.labels = ByPath(files, labels)
     def encodes(self, f):
         key = os.path.abspath(f) if isinstance(f, (str,Path)) else None
         if key not in self.labels: raise ValueError(

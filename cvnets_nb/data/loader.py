@@ -24,7 +24,7 @@ from ..samplers import PlanSampler, SScFBS
 from ..samplers.order import as_ids
 from ..samplers.plan import time_of
 from .arrays import array_reader, targets_stay
-from .files import Files
+from .files import ByPath, Files
 from .sized import find_sized, has_time, set_strength, set_time, size_pct
 from .workers import Workers, compact
 
@@ -313,9 +313,9 @@ class _Form(pickle.Pickler):
         self.held = []                       # what is compared by itself
     def persistent_id(self, o):
         if isinstance(o, ModuleType): return o.__name__
-        if isinstance(o, Files):                        # do not change
+        if isinstance(o, (Files,ByPath)):               # do not change
             self.held.append(o)
-            return 'Files'
+            return type(o).__name__
         if isinstance(o, (L,list,tuple,dict)) and len(o) > _few: return self.long(o.items if isinstance(o, L) else o)
     def long(self, o):
         "A long collection: as its own copy, which is compared item by item, where no item can be changed in place"

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/22c_data.workers.ipynb #8a5e03e6
 from __future__ import annotations
-import os, random, warnings, weakref
+import os, pickle, random, warnings, weakref
 import numpy as np, torch
 from copy import copy
 from functools import cache
@@ -18,12 +18,12 @@ __all__ = ['PathList', 'compact', 'Workers']
 
 # %% ../../nbs/22c_data.workers.ipynb #1e76ee04
 class PathList:
-    "Paths, or texts, in one tensor that processes share"
+    "Paths, texts, or other small items, in one tensor that processes share"
     def __init__(self,
-        items # `Path`s, or `str`s
+        items # `Path`s or `str`s, or else of a kind that pickles
     ):
-        texts = [os.fsencode(o) for o in items]
         self.cls = type(items[0]) if len(items) else str
+        texts = [os.fsencode(o) if issubclass(self.cls, (str,Path)) else pickle.dumps(o) for o in items]
         ends = torch.tensor([0, *map(len, texts)], dtype=torch.int64).cumsum(0).share_memory_()
         text = torch.frombuffer(bytearray(b''.join(texts) or b' '), dtype=torch.uint8).share_memory_()
         self.__setstate__((self.cls, ends, text))
@@ -36,7 +36,8 @@ class PathList:
     def iloc(self): return self              # so that fastcore's `L` keeps it as it is, as it does with a table
     def __getitem__(self, i):
         i = range(len(self))[i]
-        return self.cls(os.fsdecode(self.text[self.ends[i]:self.ends[i+1]].tobytes()))
+        text = self.text[self.ends[i]:self.ends[i+1]].tobytes()
+        return self.cls(os.fsdecode(text)) if issubclass(self.cls, (str,Path)) else pickle.loads(text)
 
 # %% ../../nbs/22c_data.workers.ipynb #6290957d
 _many = 4096       # paths below which a list of them is no burden
@@ -46,7 +47,7 @@ def _as_one(items, made):
     if isinstance(items, Files): return items              # are in one piece already
     if id(items) in made: return made[id(items)]
     held = getattr(items, 'items', items)                   # of an `L`
-    paths = len(held) >= _many and isinstance(held, (list,tuple)) and isinstance(held[0], (str,Path))
+    paths = len(held) >= _many and isinstance(held, (list,tuple)) and (isinstance(held[0], (str,Path)) or hasattr(held[0], 'file'))
     paths = paths and all(type(o) is type(held[0]) for o in held)
     made[id(items)] = PathList(held) if paths else items
     return made[id(items)]

@@ -24,6 +24,7 @@ from fastai.vision.augment import FlipItem, RandTransform
 from ...core import *
 from ...data.cached import with_cache
 from ...data.digits import split_by_class
+from ...data.files import ByPath
 from ...data.image import OpenImage, image_name, open_image, pil_image
 
 # %% auto #0
@@ -500,7 +501,7 @@ def mask_files(
                      "a mask has the name of its image, with or without _mask")
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #7d5c1c3e
-def _absolute(files): return {os.path.abspath(k):Path(os.path.abspath(v)) for k,v in files.items()}
+def _absolute(files): return ByPath(files, map(os.path.abspath, files.values()))
 
 class MaskOf(Transform):
     "The mask of an image file; of another file, the one in `labels/` or `masks/` beside its folder `images/`"
@@ -510,17 +511,21 @@ class MaskOf(Transform):
     ):
         super().__init__()
         self.files = _absolute(files)
+        self.more = []          # of other folders
+    def _known(self, name): return next((Path(o[name]) for o in (self.files, *self.more) if name in o), None)
     def encodes(self, f)->Path:
         name = os.path.abspath(f)
-        if name not in self.files: self._search(Path(name))
-        if name in self.files: return self.files[name]
+        mask = self._known(name) or self._search(name)
+        if mask: return mask
         raise ValueError(f"{f} has no mask: its image should lie in images/, and its mask, of the same name, "
                          "in labels/ or masks/ beside that")
     def _search(self, f):
-        "Add the masks of the folder that `f` lies in"
-        roots = (o.parent for o in f.parents if o.name == 'images')
+        "The mask of `f` among those of the folder that it lies in, which are added"
+        roots = (o.parent for o in Path(f).parents if o.name == 'images')
         found = next((o for o in map(mask_folder, roots) if o), None)
-        if found: self.files.update(_absolute(match_masks(*found)))
+        new = _absolute(match_masks(*found)) if found else {}
+        if f in new: self.more.append(new)
+        return self._known(f)
 
 # %% ../../../nbs/42_tasks.segmentation.data.ipynb #3e376087
 def _lines(file):
