@@ -4,7 +4,7 @@
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #17b0a54b
 from __future__ import annotations
-import os, random
+import os, random, re
 from numbers import Real
 import numpy as np, torch
 import torch.nn.functional as F
@@ -29,7 +29,8 @@ from .read import *
 # %% auto #0
 __all__ = ['directions', 'digit_fps', 'TensorClip', 'clip_times', 'middle_window', 'part_window', 'ClipCrop', 'OpenClip',
            'Unread', 'ClipBlock', 'moving_items', 'moving_digits', 'mean_score', 'AverageClips', 'OnClips',
-           'check_clip_tfms', 'write_moving', 'folders_of', 'find_clips', 'get_clips', 'clip_split', 'clip_folder_dls']
+           'check_clip_tfms', 'write_moving', 'folders_of', 'find_clips', 'get_clips', 'clip_split', 'mirrored_classes',
+           'clip_folder_dls']
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #68bd3d84
 class TensorClip(TensorBase):
@@ -244,7 +245,9 @@ def moving_items(
 digit_fps = 8.            # of the videos of `moving_items`
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #175360a1
-def _clip_of(o): return o[0] if isinstance(o, list) and len(o) == 2 and isinstance(o[1], str) else o      # an item, or a clip alone
+def _clip_of(o):
+    "The clip of an item, or of a test set, which holds clips alone"
+    return o[0] if isinstance(o, list) and len(o) == 2 and isinstance(o[1], str) else o
 def _label_of(o): return o[1]
 
 def moving_digits(
@@ -519,6 +522,21 @@ def clip_split(
                              f"({len(odd)} such classes); add its videos to the other split or take the folder away")
     return checked(files + scans[1][0], names + scans[1][1], list(range(len(files), len(files)+len(scans[1][0]))))
 
+# %% ../../../nbs/48k_tasks.video.data.ipynb #58bdfea9
+def mirrored_classes(
+    names # Of classes
+)->list: # Sorted; those of which there is another with left for right
+    "The classes that a mirrored clip takes for one another"
+    other = dict(left='right', right='left')
+    def mirror(nm): return re.sub('left|right', lambda m: other[m[0]], nm.lower())
+    have = {str(nm).lower():str(nm) for nm in names}
+    return sorted(v for k,v in have.items() if mirror(k) != k and mirror(k) in have)
+
+def _say_mirrored(names):
+    sides = mirrored_classes(names)
+    if sides: warn(f"half of the training clips are mirrored, and {' and '.join(sides[:2])} become one another: say flip=False, "
+                   "on a terminal --no-flip")
+
 # %% ../../../nbs/48k_tasks.video.data.ipynb #0c12f262
 def clip_folder_dls(
     path, # A folder of class folders of videos, or of splits such as `train/` and `valid/` with class folders in each
@@ -540,9 +558,11 @@ def clip_folder_dls(
     valid:str=None # Name of the folder to validate on
 )->DataLoaders:
     "`DataLoaders` of a folder of videos, checked first"
+    mirrors = item_tfms is None and flip
     if item_tfms is None: item_tfms = ClipCrop(size, frames, seconds, valid_clips=clips, flip=.5 if flip else 0)
     at = next((t.valid_times for t in L(item_tfms) if isinstance(t, ClipCrop)), None)
     files,names,valid,roots = clip_split(path, valid_pct, seed, verify, skip, train, valid, fps, at)
+    if mirrors: _say_mirrored(names)
     block = DataBlock((ClipBlock(fps), CategoryBlock), get_y=FolderClass(roots, names), splitter=IndexSplitter(valid),
                       item_tfms=item_tfms, batch_tfms=batch_tfms)
     kw = dict(drop_last=False) if len(files)-len(valid) < check_int('bs', bs) else {}     # fastai would drop the only batch
