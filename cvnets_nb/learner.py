@@ -323,7 +323,8 @@ def _check_own_size(model, base):
         what = f"images whose sides are multiples of {patch}"
         size = f"such a size, {_by(nearest_multiple(v, patch) for v in base)}"
     else:
-        what = f"{_what(own)} of {_by(own)}"
+        near = (own[:1] + base[1:], base[:1] + own[1:]) if len(own) == 3 else ()          # another number of frames may do
+        what = f"{_what(own)} of {_by(next((o for o in near if o != base and takes(model, o)), own))}"
         size = "that size"
     raise ValueError(f"this {type(model).__name__} takes {what}, and the data have {_by(base)}: "
                      f"give them {size}{_dynamic(model)}")

@@ -323,12 +323,21 @@ read_clip(np.zeros((4,8,8,3), np.uint8), start=float('nan')) => start must be a 
 read_clip(np.zeros((4,8,8,3), np.uint8), span=-1)            => span must be a number, over 0, got -1
 read_clip(np.zeros(5, np.uint8))                             => cannot read the video (a ndarray): its shape is (5,), and frames are (n,h,w), (n,h,w,c) or (n,c,h,w) with 1 or 3 channels
 clip_info(d/'text.mp4')                                      => cannot read the video {d}/text.mp4
-ClipBlock(fps=0)                                             => fps must be more than 0, got 0
-ClipBlock(fps=float('nan'))                                  => fps must be more than 0, got nan
+ClipBlock(fps=0)                                             => fps must be a number, over 0, got 0
+ClipBlock(fps=float('nan'))                                  => fps must be a number, over 0, got nan
 ClipCrop(0)                                                  => size must be a whole number of at least 1, got 0
 ClipCrop(32, frames=0)                                       => frames must be a whole number of at least 1, got 0
-ClipCrop(32, seconds=0)                                      => seconds must be more than 0, got 0
-ClipCrop(32, seconds=float('nan'))                           => seconds must be more than 0, got nan
+ClipCrop(32, seconds=0)                                      => seconds must be a number, over 0, got 0
+ClipCrop(32, seconds=float('nan'))                           => seconds must be a number, over 0, got nan
+ClipBlock(fps='25')                                          => fps must be a number, over 0, got '25'
+ClipCrop(32, seconds='2')                                    => seconds must be a number, over 0, got '2'; None is all of the video
+ClipCrop(32, scale=.5)                                       => scale must be two shares, the smaller first, got 0.5
+ClipCrop(32, ratio=(2,1))                                    => ratio must be two numbers over 0, the smaller first, got (2, 1)
+ClipCrop(32, flip=2)                                         => flip must be a number, at least 0 and at most 1, got 2
+clip_folder_dls(None)                                        => path must be a path, got None
+clip_folder_dls(d, train=5)                                  => train must be a path, got 5
+write_clip(d/'o.mp4', np.zeros((2,9,8,3), np.uint8))         => frames must have an even height and width
+read_clip(d, fps=0)                                          => fps must be a number, over 0, got 0
 ClipCrop(32, clips=0)                                        => clips must be a whole number of at least 1, got 0
 moving_digits(frames=0)                                      => frames must be a whole number of at least 1, got 0
 moving_digits(n=0)                                           => n must be a whole number of at least 1, got 0

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/24_data.folder.ipynb #1326cf3b
 from __future__ import annotations
-import math, os, re
+import math, mimetypes, os, re
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -163,10 +163,16 @@ class Scan(NamedTuple):
     ys:np.ndarray # The number of the class of each
     names:list # Of the classes, sorted
 
+def _no_images(tree, root):
+    "The error for a folder without images, which may be one of videos"
+    videos = any((mimetypes.guess_type(f'a.{k}')[0] or '').startswith('video/') for k in tree.kinds)
+    return ValueError(f"no images in {root}; " + ("it holds videos, which clip_folder_dls reads" if videos else
+                                                  "it should hold one folder of images for each class"))
+
 def _scan(tree, root):
     "The image files under `root` and the class of each"
     files = tree.files(root)
-    if not files: raise ValueError(f"no images in {root}; it should hold one folder of images for each class")
+    if not files: raise _no_images(tree, root)
     loose = files.take(np.flatnonzero(files.by_folder(lambda d: d == root)))
     if loose: raise ValueError(f"{loose[0]} lies in no class folder ({len(loose)} such images); "
                                "move it into one, since the folder's name is the class")

@@ -338,7 +338,7 @@ def make_job(
     if dl is not None: check_learner(learn, m, dl, prep)
     expected = model_answers(m, x)
     notes = [f'one clip a video, where the Learner averages {clips}']*((clips or 1) > 1)
-    notes += ['compared on noise']*(dl is None) + ['the model answers all images alike']*alike(expected)
+    notes += ['compared on noise']*(dl is None) + [f"the model answers all {'clips' if m.frames else 'images'} alike"]*alike(expected)
     return Job(path, m, sizes, x, expected, facts(learn, m, prep or None, sizes), note='; '.join(notes), **own)
 
 # %% ../../nbs/80b_export.proof.ipynb #0eb8e032

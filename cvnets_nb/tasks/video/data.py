@@ -4,7 +4,8 @@
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #17b0a54b
 from __future__ import annotations
-import os, random
+import os, random, re
+from numbers import Real
 import numpy as np, torch
 import torch.nn.functional as F
 from pathlib import Path
@@ -28,7 +29,8 @@ from .read import *
 # %% auto #0
 __all__ = ['directions', 'digit_fps', 'TensorClip', 'clip_times', 'middle_window', 'part_window', 'ClipCrop', 'OpenClip',
            'Unread', 'ClipBlock', 'moving_items', 'moving_digits', 'mean_score', 'AverageClips', 'OnClips',
-           'check_clip_tfms', 'write_moving', 'folders_of', 'find_clips', 'get_clips', 'clip_split', 'clip_folder_dls']
+           'check_clip_tfms', 'write_moving', 'folders_of', 'find_clips', 'get_clips', 'clip_split', 'mirrored_classes',
+           'clip_folder_dls']
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #68bd3d84
 class TensorClip(TensorBase):
@@ -113,6 +115,12 @@ def part_window(
     return middle_window(hw, to)
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #405737f9
+def _check_range(name, v, what, most=np.inf):
+    "Refuse what is no pair of numbers over 0, of which the first is no larger"
+    pair = isinstance(v, (tuple,list)) and len(v) == 2 and all(isinstance(o, Real) for o in v)
+    if not (pair and 0 < v[0] <= v[1] <= most and v[1] < np.inf):
+        raise ValueError(f"{name} must be {what}, the smaller first, got {brief(v)}")
+
 class ClipCrop(Transform):
     "Reads clips of a video: random ones for training, evenly spread ones for validation; size and frames follow a plan"
     order = 1
@@ -131,10 +139,10 @@ class ClipCrop(Transform):
         self.frames = check_int('frames', frames)
         self.clips = check_int('clips', clips)
         self.valid_clips = check_int('valid_clips', valid_clips)
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f"scale must be two shares, the smaller first, got {scale!r}")
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"seconds must be more than 0, got {seconds!r}; None is all of the video")
+        _check_range('scale', scale, 'two shares', 1)
+        _check_range('ratio', ratio, 'two numbers over 0')
+        if seconds is not None: check_number('seconds', seconds, over=True, remedy='None is all of the video')
+        check_number('flip', flip, hi=1)
         self.size = as_size(size)
         self.seconds,self.scale,self.ratio,self.flip = seconds,scale,ratio,flip
         self.now = None,None                 # frames and clips of the step, where a plan says them
@@ -178,15 +186,17 @@ def valid_times(self:ClipCrop,
 # %% ../../../nbs/48k_tasks.video.data.ipynb #6c7d03bb
 class OpenClip(Transform):
     "`Clip` as the first transform of a block"
-    input_types = str, Path, np.ndarray, Tensor, Clip
+    input_types = str, Path, np.ndarray, Tensor, Clip, list, object         # what is none of these is refused below
     def __init__(self,
         fps:float=25. # Frames per second of folders and arrays, which do not say it
     ):
         super().__init__()
-        if not fps > 0: raise ValueError(f"fps must be more than 0, got {fps!r}")
-        self.fps = fps
+        self.fps = check_number('fps', fps, over=True)
     def encodes(self, o)->Clip:
         if isinstance(o, (str,Path)): _refuse_image(o)
+        elif not isinstance(o, self.input_types[:-1]): raise ValueError(
+            f"a video is a path, an array or tensor of frames, or a list of images, got {brief(o)}; "
+            "bytes of a file are written to a file first")
         return o if isinstance(o, Clip) else Clip(o, self.fps)
 
 _stills = set(image_extensions) - {'.gif','.webp','.avif','.apng'}       # these may move
@@ -235,7 +245,9 @@ def moving_items(
 digit_fps = 8.            # of the videos of `moving_items`
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #175360a1
-def _clip_of(o): return o[0] if isinstance(o, list) else o         # an item, or a clip alone, as in a test set
+def _clip_of(o):
+    "The clip of an item, or of a test set, which holds clips alone"
+    return o[0] if isinstance(o, list) and len(o) == 2 and isinstance(o[1], str) else o
 def _label_of(o): return o[1]
 
 def moving_digits(
@@ -389,23 +401,30 @@ def find_clips(
 )->tuple: # Paths of files and of folders of frames, sorted; and the class of each
     "The videos of a folder and their classes"
     root = Path(root)
-    videos,frames = [],[]
+    videos,frames,tops = [],[],set()
     for d,names in folders_of(root):
+        tops.update(d.relative_to(root).parts[:1])
         own,images = _of(names, video_extensions),_of(names, image_extensions)
         if images and (own or len(d.relative_to(root).parts) < 2):
             _refuse_images(d/sorted(images)[0], videos + [d/nm for nm in sorted(own)], root)
         videos += [d/nm for nm in own]
         if images: frames.append(d)
     loose = sorted(f for f in videos if f.parent == root)
-    if loose: raise ValueError(f"{loose[0]} lies in no class folder ({len(loose)} such videos); "
-                               "move it into one, since the folder's name is the class")
+    if loose: raise ValueError(
+        f"{loose[0]} lies in no class folder ({len(loose)} such videos); move it into one, since the folder's name is the "
+        "class; where a table says the classes, make the data by DataBlock((ClipBlock, CategoryBlock), "
+        "get_x=ColReader(...), get_y=ColReader(...), item_tfms=ClipCrop(size)).dataloaders(table)")
     if not videos + frames: raise ValueError(f"no videos in {root}; it should hold one folder of videos for each class")
     if videos and frames: warn(
         f"{root} holds {len(videos)} video files, such as {min(videos)}, and {len(frames)} folders of images, such as "
         f"{min(frames)}, each of which is read as the frames of one video; if they are no frames, move them away, "
         "and if it is the images you mean, say task='classification'")
     found = sorted(videos + frames)
-    return found, [f.relative_to(root).parts[0] for f in found]
+    names = [f.relative_to(root).parts[0] for f in found]
+    none = sorted(tops - set(names))
+    if none: warn(f"no videos in {', '.join(none[:5])} of {root}, which gives no class; a file's ending says that it is a "
+                  f"video: {' '.join(sorted(video_extensions))}")
+    return found, names
 
 def _refuse_images(image, videos, root):
     "Refuse the images in a folder that should hold videos, or folders of frames"
@@ -427,10 +446,11 @@ def get_clips(
 # %% ../../../nbs/48k_tasks.video.data.ipynb #47d9bfc1
 def _clip_splits(path, train, valid):
     "The folders of training and validation; None where validation is drawn from the other"
-    path = Path(path)
+    path = as_path(path)
     if not path.is_dir(): raise ValueError(f"path must be a folder of class folders of videos, and {path} is none")
+    train,valid = (v if v is None else as_path(v, k) for k,v in dict(train=train, valid=valid).items())
     subs = {o.name.lower():o for o in sorted(path.iterdir()) if o.is_dir() and not o.name.startswith('.')}
-    if train is None and valid is not None: raise ValueError(f"valid={valid!r} needs train=, the name of the folder to train on")
+    if train is None and valid is not None: raise ValueError(f"valid={str(valid)!r} needs train=, the name of the folder to train on")
     if train is not None:
         given = [path/o for o in (train,valid) if o is not None]
         lost = [o for o in given if not o.is_dir()]
@@ -456,7 +476,9 @@ def _unreadable(files, skip, fps, at=None):
     bad = check_clips(files, fps=fps, at=at)
     if not bad: return set()
     said = f"{len(bad)} of {len(files)} videos cannot be read: " + '; '.join(f'{f} ({why})' for f,why in bad[:5])
-    if not skip: raise ValueError(f"{said}. Mend or delete them, or leave them out, skip=True")
+    if len(bad) > 5: said += '; ...'
+    if not skip: raise ValueError(f"{said}. Mend or delete them (check_clips(get_clips(path)) lists all), "
+                                  "or leave them out, skip=True")
     warn(f'{said}; they are left out')
     return {f for f,_ in bad}
 
@@ -500,6 +522,21 @@ def clip_split(
                              f"({len(odd)} such classes); add its videos to the other split or take the folder away")
     return checked(files + scans[1][0], names + scans[1][1], list(range(len(files), len(files)+len(scans[1][0]))))
 
+# %% ../../../nbs/48k_tasks.video.data.ipynb #58bdfea9
+def mirrored_classes(
+    names # Of classes
+)->list: # Sorted; those of which there is another with left for right
+    "The classes that a mirrored clip takes for one another"
+    other = dict(left='right', right='left')
+    def mirror(nm): return re.sub('left|right', lambda m: other[m[0]], nm.lower())
+    have = {str(nm).lower():str(nm) for nm in names}
+    return sorted(v for k,v in have.items() if mirror(k) != k and mirror(k) in have)
+
+def _say_mirrored(names):
+    sides = mirrored_classes(names)
+    if sides: warn(f"half of the training clips are mirrored, and {' and '.join(sides[:2])} become one another: say flip=False, "
+                   "on a terminal --no-flip")
+
 # %% ../../../nbs/48k_tasks.video.data.ipynb #0c12f262
 def clip_folder_dls(
     path, # A folder of class folders of videos, or of splits such as `train/` and `valid/` with class folders in each
@@ -521,9 +558,11 @@ def clip_folder_dls(
     valid:str=None # Name of the folder to validate on
 )->DataLoaders:
     "`DataLoaders` of a folder of videos, checked first"
+    mirrors = item_tfms is None and flip
     if item_tfms is None: item_tfms = ClipCrop(size, frames, seconds, valid_clips=clips, flip=.5 if flip else 0)
     at = next((t.valid_times for t in L(item_tfms) if isinstance(t, ClipCrop)), None)
     files,names,valid,roots = clip_split(path, valid_pct, seed, verify, skip, train, valid, fps, at)
+    if mirrors: _say_mirrored(names)
     block = DataBlock((ClipBlock(fps), CategoryBlock), get_y=FolderClass(roots, names), splitter=IndexSplitter(valid),
                       item_tfms=item_tfms, batch_tfms=batch_tfms)
     kw = dict(drop_last=False) if len(files)-len(valid) < check_int('bs', bs) else {}     # fastai would drop the only batch

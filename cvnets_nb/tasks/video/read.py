@@ -47,6 +47,8 @@ def write_clip(
     if np.ndim(frames) != 4 or np.shape(frames)[3] != 3: raise ValueError(
         f"frames must be of shape (n, h, w, 3), got {np.shape(frames)}; for one frame give frame[None]")
     check_number('fps', float(fps), over=True)
+    if any(v % 2 for v in np.shape(frames)[1:3]): raise ValueError(
+        f"frames must have an even height and width, as the formats want, got {np.shape(frames)}; cut a row or a column off")
     av = get_av()
     h264 = next(o for o in ('libx264','h264','mpeg4') if o in av.codecs_available)
     codec = {'.mpg':'mpeg2video', '.avi':'mpeg4'}.get(file.suffix, h264)
@@ -323,6 +325,7 @@ def _as_frames(a):
 def _reader(o, fps):
     "An open reader of `o`"
     if isinstance(o, (Tensor,np.ndarray)): return FrameReader(_as_frames(o), fps)
+    if isinstance(o, list): return FrameReader(o, fps)
     if not isinstance(o, (str,Path)): raise ValueError("give a path of a file or of a folder of frames, an array or a tensor")
     if os.path.isdir(o): return FrameReader(frame_files(o), fps)
     if os.path.isfile(o) and not os.path.getsize(o): raise ValueError("it is empty")
@@ -333,11 +336,11 @@ def _reader(o, fps):
 class Clip:
     "A video of any kind; nothing is read before it is opened, by `with`"
     def __init__(self,
-        o, # Path of a file or of a folder of frames, or an array or tensor of frames
-        fps:float=25. # Frames per second of folders and arrays
+        o, # Path of a file or of a folder of frames, an array or tensor of frames, or a list of images
+        fps:float=25. # Frames per second of folders, arrays and lists
     ):
         self.o = o
-        self.given = fps
+        self.given = check_number('fps', fps, over=True)
         self.reader = None
     @property
     def name(self)->str:
