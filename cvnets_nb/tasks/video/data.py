@@ -114,13 +114,14 @@ def part_window(
         if 0 < ww <= W and 0 < hh <= H: return random.randint(0, W-ww), random.randint(0, H-hh), ww, hh
     return middle_window(hw, to)
 
-# %% ../../../nbs/48k_tasks.video.data.ipynb #405737f9
+# %% ../../../nbs/48k_tasks.video.data.ipynb #9d1bd31a
 def _check_range(name, v, what, most=np.inf):
     "Refuse what is no pair of numbers over 0, of which the first is no larger"
     pair = isinstance(v, (tuple,list)) and len(v) == 2 and all(isinstance(o, Real) for o in v)
     if not (pair and 0 < v[0] <= v[1] <= most and v[1] < np.inf):
         raise ValueError(f"{name} must be {what}, the smaller first, got {brief(v)}")
 
+# %% ../../../nbs/48k_tasks.video.data.ipynb #405737f9
 class ClipCrop(Transform):
     "Reads clips of a video: random ones for training, evenly spread ones for validation; size and frames follow a plan"
     order = 1
