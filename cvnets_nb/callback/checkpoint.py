@@ -198,6 +198,7 @@ def start(self:CheckpointCallback):
         clear_unfinished(self.file().parent, checkpoints)
     self.listen()
 
+# %% ../../nbs/53_callback.checkpoint.ipynb #36167b60
 @patch
 def write(self:CheckpointCallback,
     step:int=0, # Steps of the running epoch that were trained; 0 is after an epoch
