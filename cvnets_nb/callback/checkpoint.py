@@ -209,6 +209,7 @@ def start(self:CheckpointCallback):
         clear_unfinished(self.file().parent, checkpoints)
     self.listen()
 
+# %% ../../nbs/53_callback.checkpoint.ipynb #36167b60
 @patch
 def check_folder(self:CheckpointCallback):
     "Refuse on every process a folder that cannot be written to, before anything is trained"

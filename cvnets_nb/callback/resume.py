@@ -205,6 +205,30 @@ def load_states(
     for cb in list(learn.cbs)[::-1]:
         if cb.name in states and has_state(cb): cb.load_state_dict(states.pop(cb.name))
 
+# %% ../../nbs/52c_callback.resume.ipynb #7190b315
+def hypers_of(
+    opt # An optimizer, when a fit begins
+)->list: # A dict per group
+    "The values that `fit` sets, by which a fit is told from another one"
+    return [{k:float(h[k]) for k in ('lr','wd') if isinstance(h.get(k), (int,float,np.number))} for h in opt.hypers]
+
+def schedule_of(
+    learn # In a fit, after `before_fit`
+)->dict: # Of lists, by the name of a value
+    "The values of a fit's schedule at its beginning, its end and three places between, or those that it was given"
+    res = {k:[h[k] for h in hypers_of(learn.opt) if k in h] for k in ('lr','wd')}
+    for cb in learn.cbs:
+        if isinstance(cb, ParamScheduler): res.update({k:[float(o) for p in (0, .25, .5, .75, 1) for o in np.ravel(f(p))] for k,f in cb.scheds.items()})
+    return res
+
+def other_schedule(
+    was:dict, # From `schedule_of`, or None
+    now:dict # From `schedule_of`
+)->str: # Empty where they are the same
+    "In what a schedule differs, as part of a sentence"
+    odd = [k for k in was or {} if was[k] != now.get(k) and was[k]]
+    return ', '.join(f"{k} up to {max(was[k]):g} and now {f'up to {max(now[k]):g}' if now.get(k) else 'none'}" for k in odd)
+
 # %% ../../nbs/52c_callback.resume.ipynb #73ec67ac
 @patch
 def put_back(self:Resume):
@@ -256,30 +280,6 @@ def end_last_epoch(self:Resume,
     for cb in self.learn.cbs.sorted('order'):
         if cb.name in sd.get('pending', ()): cb('after_epoch')
     self.learn.epoch = epoch
-
-def hypers_of(
-    opt # An optimizer, when a fit begins
-)->list: # A dict per group
-    "The values that `fit` sets, by which a fit is told from another one"
-    return [{k:float(h[k]) for k in ('lr','wd') if isinstance(h.get(k), (int,float,np.number))} for h in opt.hypers]
-
-def schedule_of(
-    learn # In a fit, after `before_fit`
-)->dict: # Of lists, by the name of a value
-    "The values of a fit's schedule at its beginning, its end and three places between, or those that it was given"
-    res = {k:[h[k] for h in hypers_of(learn.opt) if k in h] for k in ('lr','wd')}
-    for cb in learn.cbs:
-        if isinstance(cb, ParamScheduler): res.update({k:[float(o) for p in (0, .25, .5, .75, 1) for o in np.ravel(f(p))] for k,f in cb.scheds.items()})
-    return res
-
-def other_schedule(
-    was:dict, # From `schedule_of`, or None
-    now:dict # From `schedule_of`
-)->str: # Empty where they are the same
-    "In what a schedule differs, as part of a sentence"
-    odd = [k for k in was or {} if was[k] != now.get(k) and was[k]]
-    return ', '.join(f"{k} up to {max(was[k]):g} and now {f'up to {max(now[k]):g}' if now.get(k) else 'none'}" for k in odd)
-
 
 # %% ../../nbs/52c_callback.resume.ipynb #c0480811
 @patch
