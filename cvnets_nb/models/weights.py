@@ -293,25 +293,7 @@ def published(
     have = ', '.join(p.source for p in rows) or 'none'
     raise ValueError(f"no weights{asked} for {arch}: there are {have}{hint}")
 
-# %% ../../nbs/38_models.weights.ipynb #7936b663
-_legacy = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'       # what `torch.save` began with before it wrote ZIP files
-
-def weights_fault(
-    file, # Path
-    suffix:str=None, # What it is to be, as in `read_weights`; None reads it from the path
-    announced:bool=True # Is it as long as a server said?
-)->str: # None where nothing is wrong
-    "Why a file cannot be a whole file of weights, from its form"
-    suffix = Path(file).suffix if suffix is None else suffix
-    with open(file, 'rb') as f: head = f.read(256)
-    if re.match(rb'\s*<(!doctype|html|\?xml|head|!--)', head, re.I): return "it is a web page"
-    if suffix == '.safetensors': return _safetensors_fault(file, head)
-    if suffix not in _readers: return None
-    if not head.startswith(_legacy): return _zip_fault(file)
-    if announced: return None
-    try: _read_torch(file)
-    except ValueError: return "it is only a piece of a file of torch.save"
-
+# %% ../../nbs/38_models.weights.ipynb #92acf603
 def _zip_fault(file):
     try:
         with zipfile.ZipFile(file) as z:
@@ -340,6 +322,25 @@ def _safetensors_fault(file, head):
     whole = 8 + n + max(ends, default=0)
     return None if size == whole else f"it has {size:,} bytes, and {whole:,} by its own account"
 
+# %% ../../nbs/38_models.weights.ipynb #7936b663
+_legacy = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'       # what `torch.save` began with before it wrote ZIP files
+
+def weights_fault(
+    file, # Path
+    suffix:str=None, # What it is to be, as in `read_weights`; None reads it from the path
+    announced:bool=True # Is it as long as a server said?
+)->str: # None where nothing is wrong
+    "Why a file cannot be a whole file of weights, from its form"
+    suffix = Path(file).suffix if suffix is None else suffix
+    with open(file, 'rb') as f: head = f.read(256)
+    if re.match(rb'\s*<(!doctype|html|\?xml|head|!--)', head, re.I): return "it is a web page"
+    if suffix == '.safetensors': return _safetensors_fault(file, head)
+    if suffix not in _readers: return None
+    if not head.startswith(_legacy): return _zip_fault(file)
+    if announced: return None
+    try: _read_torch(file)
+    except ValueError: return "it is only a piece of a file of torch.save"
+
 # %% ../../nbs/38_models.weights.ipynb #0f1172b2
 def download(
     url:str, # Where the file lies
@@ -359,8 +360,6 @@ def download(
             if not _is_there(path): _fetch(url, path, lock, sha256)    # or another process has it by now
     except (OSError,HTTPException) as e: raise _not_fetched(url, folder, e, advice) from e
     return path
-
-def _is_there(path): return path.is_file() and path.stat().st_size > 0       # something else may have left an empty file
 
 def _fetch(url, path, lock, sha256):
     "Download a file and check it, while this process holds `lock`"
@@ -388,6 +387,8 @@ def _not_fetched(url, folder, e, advice):
                            f"load_weights(model, path){advice}")
 
 # %% ../../nbs/38_models.weights.ipynb #ff1b3f75
+def _is_there(path): return path.is_file() and path.stat().st_size > 0       # something else may have left an empty file
+
 def _file_name(url):
     "The name in the cache: CVNets' files of one name lie in several folders"
     if not url.startswith(CVNETS_URL): return url.rsplit('/',1)[-1]
