@@ -403,6 +403,32 @@ def lock_run(
             if not finished: raise _not_writable(out, e) from e           # it can be shown all the same
         yield
 
+# %% ../nbs/82_cli.ipynb #1d933014
+def _count(n): return f"{n} process{'es'*(n != 1)}"
+
+def _check_written(out, run):
+    "Refuse to resume where `run.json` was changed to what the command cannot have written"
+    p = make_parser()
+    p.raises = True
+    for k,v in run['args'].items():
+        if v is None or v is False or k not in _digits: continue
+        option = f"--{k.replace('_', '-')}"
+        try: same = read_args(p, [option if v is True else f'{option}={_text(v)}'])[k] == v
+        except ValueError: same = False
+        if not same: raise ValueError(f"{out/'run.json'} is damaged: {option} is {brief(v)} in it; give another --out")
+    if 'data' in run and not isinstance(run['data'], dict): raise ValueError(
+        f"{out/'run.json'} is damaged: data is {brief(run['data'])} in it; give another --out")
+    taken = next((f for f in _made[1:-1] if (out/f).is_dir()), None)
+    if taken: raise ValueError(f"{out/taken} is a folder, and a file of this run has that name; move it away")
+
+def _check_results(out, run):
+    "Refuse to show results that are not there"
+    file = out/'run.json'
+    if not isinstance(run.get('score'), str) or not isinstance(run.get('data'), dict) or 'valid' not in run['data']: raise ValueError(
+        f"{file} lacks the results of its run; give another --out")
+    if not (out/'cost.csv').is_file(): raise ValueError(
+        f"the run in {out} is finished ({run['score']}), and its cost.csv is gone: the costs are not shown, and {file} has the rest")
+
 # %% ../nbs/82_cli.ipynb #b86c05fb
 def open_run(
     given:dict # The options given, `out` and `resume` among them
@@ -433,23 +459,6 @@ def _make_absolute(given):
     if isinstance(own, str) and Path(own).suffix: given['pretrained'] = str(Path(own).expanduser().resolve())
     if data is not None: given['data'] = str(Path(data).expanduser().resolve())
     if recipe and recipe.endswith(('.yaml','.yml')): given['recipe'] = str(Path(recipe).expanduser().resolve())
-
-def _check_written(out, run):
-    "Refuse to resume where `run.json` was changed to what the command cannot have written"
-    p = make_parser()
-    p.raises = True
-    for k,v in run['args'].items():
-        if v is None or v is False or k not in _digits: continue
-        option = f"--{k.replace('_', '-')}"
-        try: same = read_args(p, [option if v is True else f'{option}={_text(v)}'])[k] == v
-        except ValueError: same = False
-        if not same: raise ValueError(f"{out/'run.json'} is damaged: {option} is {brief(v)} in it; give another --out")
-    if 'data' in run and not isinstance(run['data'], dict): raise ValueError(
-        f"{out/'run.json'} is damaged: data is {brief(run['data'])} in it; give another --out")
-    taken = next((f for f in _made[1:-1] if (out/f).is_dir()), None)
-    if taken: raise ValueError(f"{out/taken} is a folder, and a file of this run has that name; move it away")
-
-def _count(n): return f"{n} process{'es'*(n != 1)}"
 
 def _check_resumed(given, out, run):
     "Refuse to resume where there is no run, or one with other options"
@@ -805,14 +814,6 @@ def _report(out, run, learn=None):
     if learn is None: print(_table(out/'cost.csv'))
     else: learn.cost.show()
     print(f"\n{out}/ holds model.pkl (load_learner), weights.safetensors, cost.csv, cost.png and run.json")
-
-def _check_results(out, run):
-    "Refuse to show results that are not there"
-    file = out/'run.json'
-    if not isinstance(run.get('score'), str) or not isinstance(run.get('data'), dict) or 'valid' not in run['data']: raise ValueError(
-        f"{file} lacks the results of its run; give another --out")
-    if not (out/'cost.csv').is_file(): raise ValueError(
-        f"the run in {out} is finished ({run['score']}), and its cost.csv is gone: the costs are not shown, and {file} has the rest")
 
 def _table(file):
     import pandas as pd

@@ -58,7 +58,8 @@ def script(out, fd, workers):
     learn = set_learner(dls, net(), sampler=MScVBS(32, 32), recipe=recipe, metrics=accuracy, set=SET(.2, 1, every=1, source='pass'),
                         cbs=[GradientAccumulation(72), Tell(fd)])
     fit_or_resume(learn, out, lambda **kw: learn.fit_recipe(3, **kw))
-    return result(learn)
+    best = torch.load(out/'best.pth', weights_only=True)
+    return dict(result(learn), best=[best['epoch'], digest(best['model'].values())])
 
 def command(out, fd, workers):
     "The command, which is told to write more often than every 10 minutes"

@@ -19,7 +19,8 @@ class Server(http.server.BaseHTTPRequestHandler):
     `/403` refuses, `/short/…` breaks off half way the first time, `/deaf/…` does so and knows no ranges, `/slow/…` answers late and
     sends small pieces; `/swap/…` breaks off and has `newer` from then on, `/liar/…` so too, but answers as if nothing had changed;
     `/mute/…` breaks off and tells no version, `/page/…` and `/plain/…` send a web page, `/endless/…` announces no length and is cut,
-    `/chunks/…` is cut between two chunks, `/shift/…` sends another range than it was asked for, `/rude/…` the rest of another version"""
+    `/chunks/…` is cut between two chunks, `/shift/…` sends another range than it was asked for, `/rude/…` the rest of another version;
+    `/more/…` goes on behind the end, `/number/…` announces a length that is none, `/circle/…` leads back to itself"""
     asked, cut = [], set()
     def log_message(self, *args): pass
     def do_GET(self):
@@ -28,6 +29,14 @@ class Server(http.server.BaseHTTPRequestHandler):
         again = self.path in self.cut
         data = newer if kind in ('swap','liar','rude') and again else page if kind in ('page','plain') else body
         if kind == '403': return self.send_error(403)
+        if kind == 'circle':
+            self.send_response(302), self.send_header('Location', self.path), self.send_header('Content-Length', '0')
+            return self.end_headers()
+        if kind in ('more','number'):
+            self.send_response(200)
+            if kind == 'number': self.send_header('Content-Length', 'many')
+            self.end_headers()
+            return self.wfile.write(body + b'x'*999*(kind == 'more'))
         tag = '"1"' if kind == 'liar' or data is body else '"2"'
         start = int(re.match(r'bytes=(\d+)-', want)[1]) if want and kind != 'deaf' and (self.headers['If-Range'] == tag or kind == 'rude') else 0
         if start >= len(data): return self.send_error(416)
@@ -168,6 +177,24 @@ def test_processes_that_download_at_once(url, tmp_path, n):
     assert ended(ps) == [hashlib.sha256(body).hexdigest()]*n
     assert Server.asked == [('/slow/w.pt', None)], 'one downloads, the others wait'
     assert [o.name for o in tmp_path.iterdir()] == ['w.pt']
+
+@pytest.mark.parametrize('side', ['[]', '5', '{"version": 5}', '{"version": "a\\nb"}', '{"version": "\u2013"}', '{"version": "\\"1\\"", "size": "x"}', '['*99_999])
+def test_a_damaged_note_beside_a_part_is_no_obstacle(side, url, tmp_path):
+    (tmp_path/'w.pt.part').write_bytes(body[:1000]), (tmp_path/'w.pt.part.json').write_text(side, encoding='utf-8')
+    assert download(f'{url}/w.pt', tmp_path).read_bytes() == body and [o.name for o in tmp_path.iterdir()] == ['w.pt']
+
+def test_an_empty_file_of_the_name_is_no_download(url, tmp_path):
+    (tmp_path/'w.pt').touch()
+    assert download(f'{url}/w.pt', tmp_path).read_bytes() == body
+
+def test_bytes_behind_the_end_and_odd_answers_are_one_line(url, tmp_path):
+    "A server that announces no length, or no number, and one that leads in a circle"
+    assert download(f'{url}/number/w.pt', tmp_path).read_bytes() == body
+    for kind, says in (('more', 'it goes on behind its end, so it was deleted'), ('circle', 'answered 302 ')):
+        with pytest.raises(ConnectionError, match=says) as e: download(f'{url}/{kind}/v.pt', tmp_path)
+        assert '\n' not in str(e.value) and [o.name for o in tmp_path.iterdir()] == ['w.pt']
+    for odd in ('', 'w.pt', 'http://x/', None, 5):
+        with pytest.raises(ValueError, match='url must be an address that ends in the name of a file'): download(odd, tmp_path)
 
 @pytest.mark.long
 def test_a_killed_download_is_resumed(url, tmp_path):

@@ -191,9 +191,17 @@ def after_batch(self:CheckpointCallback):
     if (due or why) and has_plan(self.learn.dl): self.write(self.learn.iter+1)
     if why == _told: self.leave()
 
-# %% ../../nbs/53_callback.checkpoint.ipynb #3a896cde
+# %% ../../nbs/53_callback.checkpoint.ipynb #78259cc9
 checkpoints = ('last.pth','previous.pth','best.pth')       # the newest first; `best.pth` may be the newest too
 
+@patch
+def check_folder(self:CheckpointCallback):
+    "Refuse on every process a folder that cannot be written to, before anything is trained"
+    folder = self.file().parent
+    why = gathered('' if rank_distrib() else unwritable(folder, checkpoints))[0]
+    if why: raise ValueError(f"no checkpoint can be written to {folder} ({why}): make room, or give CheckpointCallback another folder")
+
+# %% ../../nbs/53_callback.checkpoint.ipynb #3a896cde
 @patch
 def start(self:CheckpointCallback):
     "Begin to keep a fit"
@@ -210,13 +218,6 @@ def start(self:CheckpointCallback):
     self.listen()
 
 # %% ../../nbs/53_callback.checkpoint.ipynb #36167b60
-@patch
-def check_folder(self:CheckpointCallback):
-    "Refuse on every process a folder that cannot be written to, before anything is trained"
-    folder = self.file().parent
-    why = gathered('' if rank_distrib() else unwritable(folder, checkpoints))[0]
-    if why: raise ValueError(f"no checkpoint can be written to {folder} ({why}): make room, or give CheckpointCallback another folder")
-
 @patch
 def write(self:CheckpointCallback,
     step:int=0, # Steps of the running epoch that were trained; 0 is after an epoch

@@ -205,6 +205,26 @@ def load_states(
     for cb in list(learn.cbs)[::-1]:
         if cb.name in states and has_state(cb): cb.load_state_dict(states.pop(cb.name))
 
+# %% ../../nbs/52c_callback.resume.ipynb #9ef8a594
+@patch
+def warn_of_plan(self:Resume):
+    "Say that the epochs that are left are read by another plan"
+    was,now = self.sd['plan'],plan_facts(self.learn.dls.train)
+    odd = [k for k in now if was and was[k] != now[k]]
+    if odd and self.learn.epoch < self.learn.n_epoch: warnings.warn(
+        f"the checkpoint is of a training with {_facts_text(was, odd)}, and this one goes on with {_facts_text(now, odd)}")
+
+def plan_facts(
+    dl # Training loader
+)->dict: # Plain values by name
+    "What the plans of a loader are made from, besides their seed"
+    dl = whole_dl(dl)
+    return dict(sampler=repr(dl.sampler), n=dl.n, world=dl.world) if has_plan(dl) else dict(sampler='no plan')
+
+_plan_text = dict(sampler='{}', n='{} samples', world='{} processes', steps='{} steps')
+
+def _facts_text(facts, names): return ', '.join(_plan_text[k].format(facts[k]) for k in names)
+
 # %% ../../nbs/52c_callback.resume.ipynb #7190b315
 def hypers_of(
     opt # An optimizer, when a fit begins
@@ -250,25 +270,6 @@ def put_back(self:Resume):
     self.warn_of_plan()
     if rank_distrib() < len(sd['states']): set_rng_state(sd['states'][rank_distrib()]['rng'], learn.dls.loaders)
     self.end_last_epoch(sd)
-
-@patch
-def warn_of_plan(self:Resume):
-    "Say that the epochs that are left are read by another plan"
-    was,now = self.sd['plan'],plan_facts(self.learn.dls.train)
-    odd = [k for k in now if was and was[k] != now[k]]
-    if odd and self.learn.epoch < self.learn.n_epoch: warnings.warn(
-        f"the checkpoint is of a training with {_facts_text(was, odd)}, and this one goes on with {_facts_text(now, odd)}")
-
-def plan_facts(
-    dl # Training loader
-)->dict: # Plain values by name
-    "What the plans of a loader are made from, besides their seed"
-    dl = whole_dl(dl)
-    return dict(sampler=repr(dl.sampler), n=dl.n, world=dl.world) if has_plan(dl) else dict(sampler='no plan')
-
-_plan_text = dict(sampler='{}', n='{} samples', world='{} processes', steps='{} steps')
-
-def _facts_text(facts, names): return ', '.join(_plan_text[k].format(facts[k]) for k in names)
 
 @patch
 def end_last_epoch(self:Resume,

@@ -293,6 +293,35 @@ def published(
     have = ', '.join(p.source for p in rows) or 'none'
     raise ValueError(f"no weights{asked} for {arch}: there are {have}{hint}")
 
+# %% ../../nbs/38_models.weights.ipynb #92acf603
+def _zip_fault(file):
+    try:
+        with zipfile.ZipFile(file) as z:
+            bad = z.testzip()
+            if bad: return f"its part {bad} is damaged"
+            if not _ends_there(file): return "it goes on behind its end"
+            if any(nm.endswith('data.pkl') for nm in z.namelist()): return None
+    except Exception: pass                # zipfile, zlib and others each have errors of their own
+    return "it is no file of torch.save, or only a piece of one"
+
+def _ends_there(file):
+    "Is the end of a ZIP file, with its comment, that of its bytes?"
+    with open(file, 'rb') as f:
+        f.seek(max(0, os.path.getsize(file) - 2**16 - 22))
+        tail = f.read()
+    at = tail.rfind(b'PK\x05\x06')
+    return at >= 0 and at + 22 + int.from_bytes(tail[at+20:at+22], 'little') == len(tail)
+
+def _safetensors_fault(file, head):
+    n = int.from_bytes(head[:8], 'little')
+    size = os.path.getsize(file)
+    if not 2 <= n <= size-8: return "it is no safetensors file, or only a piece of one"
+    with open(file, 'rb') as f: text = f.read(8+n)[8:]
+    try: ends = [v['data_offsets'][1] for k,v in json.loads(text).items() if k != '__metadata__']
+    except (ValueError,KeyError,TypeError,IndexError,AttributeError): return "it is no safetensors file"
+    whole = 8 + n + max(ends, default=0)
+    return None if size == whole else f"it has {size:,} bytes, and {whole:,} by its own account"
+
 # %% ../../nbs/38_models.weights.ipynb #7936b663
 _legacy = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'       # what `torch.save` began with before it wrote ZIP files
 
@@ -312,25 +341,6 @@ def weights_fault(
     try: _read_torch(file)
     except ValueError: return "it is only a piece of a file of torch.save"
 
-def _zip_fault(file):
-    try:
-        with zipfile.ZipFile(file) as z:
-            bad = z.testzip()
-            if bad: return f"its part {bad} is damaged"
-            if any(nm.endswith('data.pkl') for nm in z.namelist()): return None
-    except Exception: pass                # zipfile, zlib and others each have errors of their own
-    return "it is no file of torch.save, or only a piece of one"
-
-def _safetensors_fault(file, head):
-    n = int.from_bytes(head[:8], 'little')
-    size = os.path.getsize(file)
-    if not 2 <= n <= size-8: return "it is no safetensors file, or only a piece of one"
-    with open(file, 'rb') as f: text = f.read(8+n)[8:]
-    try: ends = [v['data_offsets'][1] for k,v in json.loads(text).items() if k != '__metadata__']
-    except (ValueError,KeyError,TypeError,IndexError,AttributeError): return "it is no safetensors file"
-    whole = 8 + n + max(ends, default=0)
-    return None if size == whole else f"it has {size:,} bytes, and {whole:,} by its own account"
-
 # %% ../../nbs/38_models.weights.ipynb #0f1172b2
 def download(
     url:str, # Where the file lies
@@ -339,13 +349,15 @@ def download(
     sha256:str=None # The hash it must have, or its beginning; None reads it from a name such as `resnet18-f37072fd.pth`
 )->Path: # The file
     "Download `url` once, resuming what an interrupted call has left; several processes may call it at once"
+    if not isinstance(url, str) or not re.match(r'\w+://', url) or not _file_name(url): raise ValueError(
+        f"url must be an address that ends in the name of a file, got {brief(url)}")
     folder = Path(folder or Path(torch.hub.get_dir())/'checkpoints')
     path = folder/_file_name(url)
-    if path.exists(): return path
     try:
+        if _is_there(path): return path
         folder.mkdir(parents=True, exist_ok=True)
         with file_lock(path) as lock:
-            if not path.exists(): _fetch(url, path, lock, sha256)      # or another process has it by now
+            if not _is_there(path): _fetch(url, path, lock, sha256)    # or another process has it by now
     except (OSError,HTTPException) as e: raise _not_fetched(url, folder, e, advice) from e
     return path
 
@@ -369,12 +381,14 @@ def _not_fetched(url, folder, e, advice):
     "The error for a file that could not be downloaded or kept"
     if getattr(e, 'errno', None) in (*_full,*_closed): return OSError(e.errno,
         f"the weights cannot be kept in {folder} ({e.strerror}): make room, or let TORCH_HOME name another folder")
-    what = f'answered {e.code} {e.reason}' if isinstance(e, HTTPError) else f'could not be read ({e})'
+    what = f'answered {e.code} {one_line(e.reason, 200)}' if isinstance(e, HTTPError) else f'could not be read ({one_line(e, 200)})'
     if type(e) is ConnectionError: what = str(e)          # our own
     return ConnectionError(f"{url} {what}; fetch the file by other means and give its path, "
                            f"load_weights(model, path){advice}")
 
 # %% ../../nbs/38_models.weights.ipynb #ff1b3f75
+def _is_there(path): return path.is_file() and path.stat().st_size > 0       # something else may have left an empty file
+
 def _file_name(url):
     "The name in the cache: CVNets' files of one name lie in several folders"
     if not url.startswith(CVNETS_URL): return url.rsplit('/',1)[-1]
@@ -397,8 +411,10 @@ def _tag(part):
 
 def _known(part):
     "`version` and `size` of the file that a part is of; empty where that is not known"
-    try: return json.loads(_tag(part).read_text(encoding='utf-8')) if part.exists() else {}
-    except (OSError,ValueError): return {}
+    try: known = json.loads(_tag(part).read_text(encoding='utf-8')) if part.exists() else {}
+    except (OSError,ValueError,RecursionError): return {}
+    version = known.get('version') if isinstance(known, dict) else None
+    return known if isinstance(version, str) and version.isascii() and version.isprintable() else {}
 
 def _version(headers):
     "What tells this state of a file from another: a strong ETag, or the time of its last change"
@@ -426,7 +442,8 @@ def _open(url, part):
         if same: return r,have,int(at[1])
         r.close()
         r = _request(url)
-    return r,0,int(r.headers.get('Content-Length') or 0)
+    said = r.headers.get('Content-Length') or ''
+    return r,0,int(said) if said.isdecimal() else 0
 
 # %% ../../nbs/38_models.weights.ipynb #a7b481c4
 def _append(url, part, lock):
