@@ -284,13 +284,20 @@ def end_last_epoch(self:Resume,
 
 # %% ../../nbs/52c_callback.resume.ipynb #c0480811
 @patch
+def take_up(self:Resume):
+    "Forget the state when the first step is read; until then a fit that is refused or broken off can be tried again"
+    if self.sd is not None and is_fit(self.learn) and fit_runs(self.learn): self.sd,self.done = None,True
+
+@patch
 def before_batch(self:Resume):
     if not self.learn.training: return
-    if self.sd is not None and is_fit(self.learn) and fit_runs(self.learn): self.sd,self.done = None,True    # it is read
+    self.take_up()
     self.learn.iter += self.shift
 
 @patch
-def after_train(self:Resume): self.shift = 0
+def after_train(self:Resume):
+    self.take_up()             # where no step was left
+    self.shift = 0
 
 @patch
 def after_fit(self:Resume):
