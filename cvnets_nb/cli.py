@@ -272,7 +272,8 @@ def read_run(
     if not os.path.isfile(f): return None             # which takes any name
     try: run = json.loads(f.read_text(encoding='utf-8'))
     except (ValueError,RecursionError) as e: raise ValueError(f"{f} is damaged ({e}); give another --out") from e
-    if isinstance(run, dict) and isinstance(run.get('args'), dict) and isinstance(run.get('made_from', {}), dict): return run
+    whole = isinstance(run, dict) and isinstance(run.get('args'), dict)
+    if whole and isinstance(run.get('made_from', {}), dict): return run
     raise ValueError(f"{f} is not of a run of cvnets_train; give another --out")
 
 def write_run(

@@ -63,7 +63,8 @@ class MonitorCallback(Callback):
 
 # %% ../../nbs/53_callback.checkpoint.ipynb #ebedf548
 def _check_minutes(v):
-    if isinstance(v, bool) or not isinstance(v, (int,float)) or not v > 0: raise ValueError(f"minutes must be over 0, or None, got {brief(v)}")
+    if isinstance(v, bool) or not isinstance(v, (int,float)) or not v > 0:
+        raise ValueError(f"minutes must be over 0, or None, got {brief(v)}")
 
 class CheckpointCallback(MonitorCallback, PlanCallback):
     "Keep all that a training needs to go on, after every epoch, and where it is wished in the middle of one"
@@ -199,7 +200,8 @@ def check_folder(self:CheckpointCallback):
     "Refuse on every process a folder that cannot be written to, before anything is trained"
     folder = self.file().parent
     why = gathered('' if rank_distrib() else unwritable(folder, checkpoints))[0]
-    if why: raise ValueError(f"no checkpoint can be written to {folder} ({why}): make room, or give CheckpointCallback another folder")
+    if why: raise ValueError(
+        f"no checkpoint can be written to {folder} ({why}): make room, or give CheckpointCallback another folder")
 
 # %% ../../nbs/53_callback.checkpoint.ipynb #3a896cde
 @patch

@@ -68,7 +68,8 @@ def check_form(
         f"{file} is of version {sd.get('version')} of this package's checkpoints, and this one reads version {version}: "
         "go on with the version of the package that wrote it")
     odd = next((k for k,t in _form.items() if not isinstance(sd.get(k), t)), None)
-    if odd: raise ValueError(f"{file} is no checkpoint of CheckpointCallback: its {odd!r} is missing or of another kind")
+    if odd: raise ValueError(
+        f"{file} is no checkpoint of CheckpointCallback: its {odd!r} is missing or of another kind")
 
 # %% ../../nbs/52c_callback.resume.ipynb #a462dee9
 def other_files(
@@ -95,7 +96,8 @@ def check_same(
     for cb in learn.cbs:
         if cb.name in sd['callbacks'] and hasattr(type(cb), 'check_state'): cb.check_state(sd['callbacks'][cb.name])
     odd = other_files(learn.dls, sd.get('data') or {})
-    if odd: warn(f"{file} is of a training with other files for {' and '.join(odd)} (a hash of their names differs), and images that validate "
+    if odd: warn(
+        f"{file} is of a training with other files for {' and '.join(odd)} (a hash of their names differs), and images that validate "
                  "now may have been trained on; make the data as before, with the same folder, valid_pct and seed")
 
 # %% ../../nbs/52c_callback.resume.ipynb #e57c348b
@@ -238,7 +240,8 @@ def schedule_of(
     "The values of a fit's schedule at its beginning, its end and three places between, or those that it was given"
     res = {k:[h[k] for h in hypers_of(learn.opt) if k in h] for k in ('lr','wd')}
     for cb in learn.cbs:
-        if isinstance(cb, ParamScheduler): res.update({k:[float(o) for p in (0, .25, .5, .75, 1) for o in np.ravel(f(p))] for k,f in cb.scheds.items()})
+        if not isinstance(cb, ParamScheduler): continue
+        res.update({k:[float(o) for p in (0, .25, .5, .75, 1) for o in np.ravel(f(p))] for k,f in cb.scheds.items()})
     return res
 
 def other_schedule(
@@ -263,7 +266,8 @@ def put_back(self:Resume):
     if self.began == hypers_of(learn.opt):          # this fit was given the same values, which trackers may have changed
         for k in self.began[0]: learn.opt.set_hyper(k, [h[k] for h in sd['hypers']])
     other = other_schedule(self.schedule, schedule_of(learn))
-    if other: warnings.warn(f"the checkpoint is of a fit with another schedule, {other}: training goes on with the new one")
+    if other: warnings.warn(
+        f"the checkpoint is of a fit with another schedule, {other}: training goes on with the new one")
     learn.train_iter = sd['progress']['train_iter']
     learn.first_step = sd['step']
     if sd['step']: return

@@ -120,7 +120,8 @@ def ends(self:Files): # Gives texts, in order
     raw,last = text.tobytes(),[os.path.basename(o) for o in self.names.folders]
     for k in range(0, len(self), 1 << 16):
         ids = self.ids[k:k+(1 << 16)].astype(np.int64)
-        for i,j,w in zip(starts[ids].tolist(), starts[ids+1].tolist(), where[ids].tolist()): yield f'{last[w]}/{os.fsdecode(raw[i:j-1])}'
+        for i,j,w in zip(starts[ids].tolist(), starts[ids+1].tolist(), where[ids].tolist()):
+            yield f'{last[w]}/{os.fsdecode(raw[i:j-1])}'
 
 @patch
 def digest(self:Files)->str: # Of 64 characters
@@ -172,4 +173,5 @@ class ByPath(Mapping):
     def __setstate__(self, shared):
         self.shared,self.arrays = shared,tuple(t.numpy() for t in shared)
 
-def _number_of(path): return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), 'big', signed=True)
+def _number_of(path):
+    return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), 'big', signed=True)

@@ -57,7 +57,8 @@ class ExecutorchFile:
 
 # %% ../../nbs/80f_export.executorch.ipynb #ee8cfbf9
 @patch
-@takes_only(half="ExecuTorch's file keeps 32 bits; 16 bits are for to_coreml", int8="8 bits are for to_onnx and to_litert",
+@takes_only(half="ExecuTorch's file keeps 32 bits; 16 bits are for to_coreml",
+            int8="8 bits are for to_onnx and to_litert",
             nms="the file returns every box, and boxes are suppressed where it is used; to_onnx and to_coreml do it inside",
             dtype="ExecuTorch takes float32, from 0 to 255")
 @no_random()
@@ -82,4 +83,5 @@ def to_executorch(self:Learner,
         ms = 1000*seconds_per_call(lambda: run(job.images[:1]))
         keep_file(file, job.path)
     job.path.with_name(f'{job.path.name}.json').write_text(json.dumps(job.facts, indent=1), encoding='utf-8')
-    return Exported(job.path, 'executorch', match, 'ExecuTorch', ms, job.task.score, job.before, after, said(job, False))
+    score = job.task.score
+    return Exported(job.path, 'executorch', match, 'ExecuTorch', ms, score, job.before, after, said(job, False))

@@ -210,7 +210,8 @@ def check_target(
     if p.is_file() and p.suffix == '.mlpackage': raise ValueError(f"{p} is a file, and a package is a folder; delete it first")
     home = next(o for o in (p.parent, *p.absolute().parents) if o.exists())
     if not home.is_dir(): raise ValueError(f"{home} is a file, so {p} has no folder to be in; give another place")
-    if not os.access(home, os.W_OK): raise ValueError(f"{home} may not be written to, so {p} would be lost; give another place")
+    if not os.access(home, os.W_OK): raise ValueError(
+        f"{home} may not be written to, so {p} would be lost; give another place")
     return p
 
 # %% ../../nbs/80b_export.proof.ipynb #dee825ec

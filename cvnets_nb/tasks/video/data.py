@@ -451,7 +451,8 @@ def _clip_splits(path, train, valid):
     if not path.is_dir(): raise ValueError(f"path must be a folder of class folders of videos, and {path} is none")
     train,valid = (v if v is None else as_path(v, k) for k,v in dict(train=train, valid=valid).items())
     subs = {o.name.lower():o for o in sorted(path.iterdir()) if o.is_dir() and not o.name.startswith('.')}
-    if train is None and valid is not None: raise ValueError(f"valid={str(valid)!r} needs train=, the name of the folder to train on")
+    if train is None and valid is not None:
+        raise ValueError(f"valid={str(valid)!r} needs train=, the name of the folder to train on")
     if train is not None:
         given = [path/o for o in (train,valid) if o is not None]
         lost = [o for o in given if not o.is_dir()]
