@@ -417,7 +417,7 @@ MixUpOrCutMix(mixup=0, cutmix=0)                => mixup must be a number, over 
 BatchLR(power='x')                              => power must be a number, at least -10 and at most 10, got 'x'
 BatchLR(power=float('nan'))                     => power must be a number, at least -10 and at most 10, got nan
 load_checkpoint(learner(), 'nowhere.pth')       => nowhere.pth is missing
-load_checkpoint(learner(), d/'photos')          => {d}/photos is missing
+load_checkpoint(learner(), d/'photos')          => {d}/photos is a folder; no whole checkpoint is in it
 load_checkpoint(learner(), d/'text.pth')        => {d}/text.pth is no checkpoint of CheckpointCallback
 load_checkpoint(learner(), d/'empty.pth')       => {d}/empty.pth is damaged
 load_checkpoint(learner(), d/'cut.pth')         => {d}/cut.pth is damaged
