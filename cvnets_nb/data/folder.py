@@ -365,6 +365,15 @@ def _find_images(path, names):
     if twice: raise ValueError(f"{path/table_name} has more than one row of {', '.join(twice[:5])}; leave one for each image")
     return files
 
+# %% ../../nbs/24_data.folder.ipynb #fd44443c
+def _refuse_videos(file, files):
+    "Refuse a table of videos"
+    video = next((f for f in files if _is_video(f.name)), None)
+    if video is not None: raise ValueError(
+        f"{file} has videos, such as {video.name}, and images are wanted: put the videos in a folder for each class, "
+        "or, in Python, make the data by DataBlock((ClipBlock, CategoryBlock), get_x=ColReader(...), "
+        "get_y=ColReader(...), item_tfms=ClipCrop(size)).dataloaders(table)")
+
 # %% ../../nbs/24_data.folder.ipynb #e174b37a
 def _number(s):
     "The number that `s` is, or None"
@@ -400,14 +409,6 @@ def read_table(
     files = _find_images(path, list(rows[names]))
     _refuse_videos(file, files)
     return Table(files, labels, columns, valid, has_values)
-
-def _refuse_videos(file, files):
-    "Refuse a table of videos"
-    video = next((f for f in files if _is_video(f.name)), None)
-    if video is not None: raise ValueError(
-        f"{file} has videos, such as {video.name}, and images are wanted: put the videos in a folder for each class, "
-        "or, in Python, make the data by DataBlock((ClipBlock, CategoryBlock), get_x=ColReader(...), "
-        "get_y=ColReader(...), item_tfms=ClipCrop(size)).dataloaders(table)")
 
 def _labels(texts):
     "Lists of labels, separated by `;` where one is in the column, else by spaces"

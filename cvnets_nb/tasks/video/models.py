@@ -181,7 +181,9 @@ class ClipPositions(nn.Module):
         for k,p in old.named_parameters(): self.register_parameter(k, p)
         self.own = self.patch_embed_shape = tuple(old.patch_embed_shape)      # the blocks ask for the latter
         self.has_cls = hasattr(self, 'cls_token')
-    def places(self, thw):
+    def places(self,
+        thw # The grid of the patches
+    ):
         "A vector for each patch, and before them that of the class"
         if hasattr(self, 'pos_embed'):
             first,rest = self.pos_embed[:,:self.has_cls], self.pos_embed[:,self.has_cls:]

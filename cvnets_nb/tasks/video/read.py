@@ -280,6 +280,7 @@ def _no_torchcodec(e):
     return ImportError("reader='torchcodec' needs torchcodec and FFmpeg's shared libraries, and one of them is missing "
                        f"({type(e).__name__}): pip install torchcodec and install FFmpeg, or leave reader='pyav'")
 
+# %% ../../../nbs/48j_tasks.video.read.ipynb #6ee2150f
 class TorchcodecReader:
     "A video file that torchcodec has opened"
     turn = 0,False                       # of its frames: they come turned
