@@ -202,7 +202,7 @@ def any_shape(
     net:nn.Module # An MViT of PyTorchVideo, changed in place
 )->nn.Module: # `net`
     "An MViT that takes clips of every shape, with the same weights"
-    net.patch_embed = nn.Sequential(OrderedDict(patch_model=net.patch_embed.patch_model))      # leaves the patches as a map
+    net.patch_embed = nn.Sequential(OrderedDict(patch_model=net.patch_embed.patch_model))   # a map of patches
     net.cls_positional_encoding = ClipPositions(net.cls_positional_encoding)
     return net
 
