@@ -36,7 +36,7 @@ def make_sampler(
 ):
     "The sampler that `--sampler name` stands for"
     names = [*samplers, 'msc_fbs+growing', 'msc_vbs+growing', 'progressive']
-    if name not in names: raise ValueError(f"--sampler {name!r} is none of {', '.join(names)}")
+    if name not in names: raise ValueError(f"--sampler {name!r} is none of {', '.join(names)}{_of_clips(name)}")
     base,_,grow = name.partition('+')
     if epochs < 2 and (grow or name == 'progressive'): raise ValueError(
         f"--sampler {name}, --epochs {epochs}: sizes grow from epoch to epoch, which takes 2 epochs or more; "
@@ -44,6 +44,11 @@ def make_sampler(
     try: s = Progressive(size, bs, epochs) if name == 'progressive' else _of_sizes(base, size, bs, frames)
     except ValueError as e: raise ValueError(f"--size {_text(size)}, --bs {bs}: {e}") from e
     return Growing(s, epochs) if grow else s
+
+def _of_clips(name):
+    "What to type for a sampler of videos"
+    same = ', '.join(f'{k} is {v.__name__}' for k,v in clip_samplers.items())
+    return f'; where the data are videos, {same}' if 'video' in name.lower() else ''
 
 def _of_sizes(name, size, bs, frames):
     return samplers[name](size, bs) if frames is None else clip_samplers[name](size, bs, frames)

@@ -163,9 +163,11 @@ class Scan(NamedTuple):
     ys:np.ndarray # The number of the class of each
     names:list # Of the classes, sorted
 
+def _is_video(name): return (mimetypes.guess_type(name)[0] or '').startswith('video/')
+
 def _no_images(tree, root):
     "The error for a folder without images, which may be one of videos"
-    videos = any((mimetypes.guess_type(f'a.{k}')[0] or '').startswith('video/') for k in tree.kinds)
+    videos = any(_is_video(f'a.{k}') for k in tree.kinds)
     return ValueError(f"no images in {root}; " + ("it holds videos, which clip_folder_dls reads" if videos else
                                                   "it should hold one folder of images for each class"))
 
@@ -363,6 +365,15 @@ def _find_images(path, names):
     if twice: raise ValueError(f"{path/table_name} has more than one row of {', '.join(twice[:5])}; leave one for each image")
     return files
 
+# %% ../../nbs/24_data.folder.ipynb #fd44443c
+def _refuse_videos(file, files):
+    "Refuse a table of videos"
+    video = next((f for f in files if _is_video(f.name)), None)
+    if video is not None: raise ValueError(
+        f"{file} has videos, such as {video.name}, and images are wanted: put the videos in a folder for each class, "
+        "or, in Python, make the data by DataBlock((ClipBlock, CategoryBlock), get_x=ColReader(...), "
+        "get_y=ColReader(...), item_tfms=ClipCrop(size)).dataloaders(table)")
+
 # %% ../../nbs/24_data.folder.ipynb #e174b37a
 def _number(s):
     "The number that `s` is, or None"
@@ -395,7 +406,9 @@ def read_table(
         f"{file} has the columns {', '.join(columns)} after the file names, and not all of them hold numbers; "
         "give one column of labels, separated by ';' or spaces, or columns of numbers only")
     labels = values if has_values else _labels(rows[columns[0]])
-    return Table(_find_images(path, list(rows[names])), labels, columns, valid, has_values)
+    files = _find_images(path, list(rows[names]))
+    _refuse_videos(file, files)
+    return Table(files, labels, columns, valid, has_values)
 
 def _labels(texts):
     "Lists of labels, separated by `;` where one is in the column, else by spaces"

@@ -188,17 +188,20 @@ def valid_times(self:ClipCrop,
 class OpenClip(Transform):
     "`Clip` as the first transform of a block"
     input_types = str, Path, np.ndarray, Tensor, Clip, list, object         # what is none of these is refused below
+    by = 'pyav'                          # of a Learner that was exported before there was another
     def __init__(self,
-        fps:float=25. # Frames per second of folders and arrays, which do not say it
+        fps:float=25., # Frames per second of folders and arrays, which do not say it
+        reader:str='pyav' # What reads video files, 'pyav' or 'torchcodec'
     ):
         super().__init__()
         self.fps = check_number('fps', fps, over=True)
+        self.by = check_reader(reader)
     def encodes(self, o)->Clip:
         if isinstance(o, (str,Path)): _refuse_image(o)
         elif not isinstance(o, self.input_types[:-1]): raise ValueError(
             f"a video is a path, an array or tensor of frames, or a list of images, got {brief(o)}; "
             "bytes of a file are written to a file first")
-        return o if isinstance(o, Clip) else Clip(o, self.fps)
+        return o if isinstance(o, Clip) else Clip(o, self.fps, self.by)
 
 _stills = set(image_extensions) - {'.gif','.webp','.avif','.apng'}       # these may move
 
@@ -216,10 +219,11 @@ class Unread(Transform):
         "item_tfms=ClipCrop(size), which crops, resizes and mirrors")
 
 def ClipBlock(
-    fps:float=25. # Frames per second of folders and arrays, which do not say it
+    fps:float=25., # Frames per second of folders and arrays, which do not say it
+    reader:str='pyav' # What reads video files, 'pyav' or 'torchcodec'
 )->TransformBlock: # To be used with `ClipCrop` among the item transforms
     "The block of clips"
-    return TransformBlock(type_tfms=OpenClip(fps), item_tfms=Unread(), batch_tfms=IntToFloatTensor)
+    return TransformBlock(type_tfms=OpenClip(fps, reader), item_tfms=Unread(), batch_tfms=IntToFloatTensor)
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #768cd64f
 directions = {'left':(0,-1), 'right':(0,1), 'up':(-1,0), 'down':(1,0)}
@@ -231,7 +235,10 @@ def moving_items(
     seed:int=0 # Of directions, starts and speeds
 )->L: # Of `[array, direction]`: (frames,size,size) of `uint8`, and a name
     "Digits that move over a canvas and come in again where they leave it"
-    items = digit_items()[:check_int('n', n)]
+    items = digit_items()
+    if check_int('n', n) > len(items): raise ValueError(
+        f"n must be at most {len(items):,}, as many digits as there are, got {n:,}")
+    items = items[:n]
     rng = rng_for(seed, 0xd161)
     names = np.array([*directions])[rng.permutation(np.arange(len(items)) % 4)]       # whatever digit it is
     def video(digit, name):
@@ -473,9 +480,9 @@ def _holds_clips(d):
     return any(_of(names, video_extensions) or _of(names, image_extensions) for _,names in folders_of(d))
 
 # %% ../../../nbs/48k_tasks.video.data.ipynb #587dea7d
-def _unreadable(files, skip, fps, at=None):
+def _unreadable(files, skip, fps, at=None, reader='pyav'):
     "Those of the videos that cannot be read, with a warning; refuses them unless `skip`"
-    bad = check_clips(files, fps=fps, at=at)
+    bad = check_clips(files, fps=fps, at=at, reader=reader)
     if not bad: return set()
     said = f"{len(bad)} of {len(files)} videos cannot be read: " + '; '.join(f'{f} ({why})' for f,why in bad[:5])
     if len(bad) > 5: said += '; ...'
@@ -484,15 +491,15 @@ def _unreadable(files, skip, fps, at=None):
     warn(f'{said}; they are left out')
     return {f for f,_ in bad}
 
-def _readable(scans, skip, fps):
+def _readable(scans, skip, fps, reader='pyav'):
     "The videos and classes without those that cannot be read"
-    out = _unreadable([f for fs,_ in scans for f in fs], skip, fps)
+    out = _unreadable([f for fs,_ in scans for f in fs], skip, fps, reader=reader)
     kept = [[(f,nm) for f,nm in zip(fs, names) if f not in out] for fs,names in scans]
     return [([f for f,_ in k], [nm for _,nm in k]) for k in kept]
 
-def _valid_readable(files, names, valid, skip, fps, at):
+def _valid_readable(files, names, valid, skip, fps, at, reader='pyav'):
     "The same without the videos of which validation cannot read its frames, which it would find after an epoch"
-    out = _unreadable([files[i] for i in valid], skip, fps, at)
+    out = _unreadable([files[i] for i in valid], skip, fps, at, reader)
     if out and len(out) == len(valid): raise ValueError("no video of the validation can be read; mend them")
     valid = {files[i] for i in valid}
     kept = [(f,nm) for f,nm in zip(files, names) if f not in out]
@@ -508,16 +515,17 @@ def clip_split(
     train:str=None, # Name of the folder to train on, where it is not a usual one; '.' is `path` itself
     valid:str=None, # Name of the folder to validate on
     fps:float=25., # Frames per second of folders of frames
-    at=None # `at(seconds)` -> the times of the frames that validation reads, decoded first too; None decodes none of them
+    at=None, # `at(seconds)` -> the times of the frames that validation reads, decoded first too; None decodes none of them
+    reader:str='pyav' # What reads video files, 'pyav' or 'torchcodec'
 )->tuple: # Videos, their classes, positions of the validation set, folders of the splits
     "The videos of a folder, checked, and which validate"
     roots = [r for r in _clip_splits(path, train, valid) if r is not None]
     scans = [find_clips(r) for r in roots]
-    if verify: scans = _readable(scans, skip, fps)
+    if verify: scans = _readable(scans, skip, fps, reader)
     files,names = scans[0]
     if len(set(names)) < 2: raise ValueError(
         f"{roots[0]} has {len(set(names))} class; classification needs two, each in a folder of its own")
-    def checked(*split): return (*(_valid_readable(*split, skip, fps, at) if verify and at else split), roots)
+    def checked(*split): return (*(_valid_readable(*split, skip, fps, at, reader) if verify and at else split), roots)
     if len(scans) == 1: return checked(files, names, split_by_class(names, valid_pct, seed)[1])
     odd = sorted(set(names) ^ set(scans[1][1]))
     if odd: raise ValueError(f"class {odd[0]!r} is in {roots[0 if odd[0] in names else 1].name}/ only "
@@ -557,16 +565,18 @@ def clip_folder_dls(
     verify:bool=True, # Decode five frames of every video first, and those that validation reads, to find what cannot be read?
     skip:bool=False, # Leave out what cannot be read, with a warning, in place of an error?
     train:str=None, # Name of the folder to train on, where it is not a usual one; '.' is `path` itself
-    valid:str=None # Name of the folder to validate on
+    valid:str=None, # Name of the folder to validate on
+    reader:str='pyav' # What reads video files, 'pyav' or 'torchcodec'
 )->DataLoaders:
     "`DataLoaders` of a folder of videos, checked first"
+    check_reader(reader)
     mirrors = item_tfms is None and flip
     if item_tfms is None: item_tfms = ClipCrop(size, frames, seconds, valid_clips=clips, flip=.5 if flip else 0)
     at = next((t.valid_times for t in L(item_tfms) if isinstance(t, ClipCrop)), None)
-    files,names,valid,roots = clip_split(path, valid_pct, seed, verify, skip, train, valid, fps, at)
+    files,names,valid,roots = clip_split(path, valid_pct, seed, verify, skip, train, valid, fps, at, reader)
     if mirrors: _say_mirrored(names)
-    block = DataBlock((ClipBlock(fps), CategoryBlock), get_y=FolderClass(roots, names), splitter=IndexSplitter(valid),
-                      item_tfms=item_tfms, batch_tfms=batch_tfms)
+    block = DataBlock((ClipBlock(fps, reader), CategoryBlock), get_y=FolderClass(roots, names),
+                      splitter=IndexSplitter(valid), item_tfms=item_tfms, batch_tfms=batch_tfms)
     kw = dict(drop_last=False) if len(files)-len(valid) < check_int('bs', bs) else {}     # fastai would drop the only batch
     dls = block.dataloaders(L(files), bs=bs, num_workers=num_workers, path=Path(path), **kw)
     check_clip_tfms(dls)

@@ -20,9 +20,9 @@ from .data import mean_score
 from ...models.weights import adapt_input, download, is_published, pretrained_model, read_weights, without_wrapper
 
 # %% auto #0
-__all__ = ['PYTORCHVIDEO', 'last_layer', 'first_layers', 'pool_all', 'evenly', 'two_paths', 'ClipNet', 'clip_model',
-           'pytorchvideo', 'ptv_net', 'ptv_hub', 'tv_names', 'tv_net', 'TemporalShift', 'add_shifts', 'FrameWise',
-           'takes', 'shapes_taken', 'shape_table']
+__all__ = ['PYTORCHVIDEO', 'last_layer', 'first_layers', 'pool_all', 'evenly', 'two_paths', 'ClipNet', 'clip_model', 'stretched',
+           'ClipPositions', 'any_shape', 'pytorchvideo', 'ptv_net', 'ptv_hub', 'tv_names', 'tv_net', 'TemporalShift',
+           'add_shifts', 'FrameWise', 'takes', 'shapes_taken', 'shape_table']
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #794f25ef
 def last_layer(
@@ -160,6 +160,52 @@ PYTORCHVIDEO = {
 
 _builders = {'vision_transformers':'create_multiscale_vision_transformers'}
 
+# %% ../../../nbs/48l_tasks.video.models.ipynb #99f460c8
+def stretched(
+    table:Tensor, # (1,n,c), a vector for each place
+    old:tuple, # The grid of its places: `(h,w)`, `(t,)` or `(t,h,w)`
+    new:tuple # The grid that is wanted
+)->Tensor: # (1,m,c)
+    "A table of positions for another grid, by linear interpolation"
+    if tuple(old) == tuple(new): return table
+    grid = table.transpose(1, 2).unflatten(2, old)
+    mode = {1:'linear', 2:'bilinear', 3:'trilinear'}[len(new)]
+    return F.interpolate(grid, size=new, mode=mode).flatten(2).transpose(1, 2)
+
+class ClipPositions(nn.Module):
+    "The positions of an MViT of PyTorchVideo, for clips of every shape"
+    def __init__(self,
+        old:nn.Module # PyTorchVideo's, whose parameters it takes over
+    ):
+        super().__init__()
+        for k,p in old.named_parameters(): self.register_parameter(k, p)
+        self.own = self.patch_embed_shape = tuple(old.patch_embed_shape)      # the blocks ask for the latter
+        self.has_cls = hasattr(self, 'cls_token')
+    def places(self,
+        thw # The grid of the patches
+    ):
+        "A vector for each patch, and before them that of the class"
+        if hasattr(self, 'pos_embed'):
+            first,rest = self.pos_embed[:,:self.has_cls], self.pos_embed[:,self.has_cls:]
+            return torch.cat([first, stretched(rest, self.own, thw)], 1)
+        space = stretched(self.pos_embed_spatial, self.own[1:], thw[1:])
+        time = stretched(self.pos_embed_temporal, self.own[:1], thw[:1])
+        both = (space[:,None] + time[:,:,None]).flatten(1, 2)
+        return torch.cat([self.pos_embed_class, both], 1) if self.has_cls else both
+    def forward(self, x): # (b,c,t,h,w) -> (b,1+t*h*w,c)
+        self.patch_embed_shape = tuple(x.shape[2:])
+        tokens = x.flatten(2).transpose(1, 2)
+        if self.has_cls: tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], 1)
+        return tokens + self.places(self.patch_embed_shape)
+
+def any_shape(
+    net:nn.Module # An MViT of PyTorchVideo, changed in place
+)->nn.Module: # `net`
+    "An MViT that takes clips of every shape, with the same weights"
+    net.patch_embed = nn.Sequential(OrderedDict(patch_model=net.patch_embed.patch_model))   # a map of patches
+    net.cls_positional_encoding = ClipPositions(net.cls_positional_encoding)
+    return net
+
 # %% ../../../nbs/48l_tasks.video.models.ipynb #c89f0116
 def pytorchvideo(
     module:str # Of `pytorchvideo.models`
@@ -187,7 +233,9 @@ def ptv_net(
     of_mvit = module == 'vision_transformers'
     own = {'head_num_classes' if of_mvit else 'model_num_class':n_out, 'head_activation':None}
     net = build(**{**fixed, **own, **kw})
-    if of_mvit: frames,size = kw.get('temporal_size', frames), kw.get('spatial_size', size)
+    if of_mvit:
+        net = any_shape(net)
+        frames,size = kw.get('temporal_size', frames), kw.get('spatial_size', size)
     return ClipNet(net, n_out, frames, size, (.45,)*3, (.225,)*3, paths=module == 'slowfast')
 
 # %% ../../../nbs/48l_tasks.video.models.ipynb #6bccdf60

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from fastcore.basics import patch
@@ -21,8 +22,9 @@ from ...core import *
 from ...data.image import as_uint8, open_image
 
 # %% auto #0
-__all__ = ['video_extensions', 'get_av', 'write_clip', 'ClipInfo', 'FileReader', 'turn_of', 'upright', 'frame_files',
-           'FrameReader', 'reason', 'Clip', 'spread', 'clip_info', 'read_clip', 'get_clip_files', 'check_clips']
+__all__ = ['video_extensions', 'get_av', 'write_clip', 'ClipInfo', 'FileReader', 'turn_of', 'upright', 'get_torchcodec',
+           'TorchcodecReader', 'frame_files', 'FrameReader', 'reason', 'check_reader', 'Clip', 'spread', 'clip_info',
+           'read_clip', 'get_clip_files', 'check_clips']
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #53e877ce
 def get_av():
@@ -267,6 +269,54 @@ def read(self:FileReader,
         if id(f) not in arrays: arrays[id(f)] = upright(_pixels(self, f), *self.turn)
     return _stacked(arrays, map(id, frames))
 
+# %% ../../../nbs/48j_tasks.video.read.ipynb #6e9634ea
+def get_torchcodec():
+    "torchcodec's decoder, or an error that says how to get it"
+    try: from torchcodec.decoders import VideoDecoder
+    except (ImportError,OSError,RuntimeError) as e: raise _no_torchcodec(e) from e
+    return VideoDecoder
+
+def _no_torchcodec(e):
+    return ImportError("reader='torchcodec' needs torchcodec and FFmpeg's shared libraries, and one of them is missing "
+                       f"({type(e).__name__}): pip install torchcodec and install FFmpeg, or leave reader='pyav'")
+
+# %% ../../../nbs/48j_tasks.video.read.ipynb #6ee2150f
+class TorchcodecReader:
+    "A video file that torchcodec has opened"
+    turn = 0,False                       # of its frames: they come turned
+    def __init__(self,
+        file # Path of it
+    ):
+        make = get_torchcodec()
+        try: self.decoder = make(os.path.abspath(file), dimension_order='NHWC', num_ffmpeg_threads=1)
+        except RuntimeError as e:
+            if 'Could not load' in str(e): raise _no_torchcodec(e) from e           # it looks for FFmpeg only now
+            raise
+        said = self.decoder.metadata
+        self.start,self.end = said.begin_stream_seconds, said.end_stream_seconds
+        self.seconds = self.end - self.start
+        self.fps = float(said.average_fps or 25)
+        self.count = said.num_frames
+    def close(self):
+        "Let go of the file"
+        self.decoder = None
+    def check(self):
+        "Nothing that reading frames does not find"
+    def read(self,
+        times # In seconds from the start, in any order
+    )->np.ndarray: # (n,h,w,3) of `uint8`
+        "The pixels of the frames that are shown at these times"
+        wants = [min(max(0., float(t)) + self.start + 1e-6, self.end - 1e-6) for t in times]
+        return self._square(self.decoder.get_frames_played_at(wants).data).numpy()
+    def _square(self, x):
+        "Frames with square pixels, where those of the file are not"
+        said = self.decoder.metadata
+        sar = float(said.pixel_aspect_ratio or 1)
+        if sar == 1 or not 1/16 < sar < 16: return x
+        h,w = x.shape[1:3]
+        size = (round(h*sar),w) if round((said.rotation or 0)/90) % 2 else (h,round(w*sar))
+        return F.interpolate(x.permute(0,3,1,2), size=size, mode='bilinear').permute(0,2,3,1)
+
 # %% ../../../nbs/48j_tasks.video.read.ipynb #fc788f50
 def frame_files(
     folder # Of images
@@ -312,7 +362,8 @@ def reason(
     e:Exception # Of FFmpeg, or any other
 )->str:
     "What an error says, without the file's name and numbers of FFmpeg"
-    return str(getattr(e, 'strerror', None) or e)
+    said = str(getattr(e, 'strerror', None) or e)
+    return re.sub(r'^\w+, \S+\.cpp:\d+, ', '', said)               # torchcodec's begin with the place in its source
 
 def _as_frames(a):
     "An array or tensor as a list of frames"
@@ -322,25 +373,35 @@ def _as_frames(a):
         f"its shape is {a.shape}, and frames are (n,h,w), (n,h,w,c) or (n,c,h,w) with 1 or 3 channels")
     return as_uint8(a)
 
-def _reader(o, fps):
+def check_reader(
+    name # Of what reads video files
+)->str: # The same
+    "Refuse a reader that there is none of"
+    if name not in ('pyav','torchcodec'): raise ValueError(f"reader must be 'pyav' or 'torchcodec', got {brief(name)}")
+    return name
+
+def _reader(o, fps, by='pyav'):
     "An open reader of `o`"
     if isinstance(o, (Tensor,np.ndarray)): return FrameReader(_as_frames(o), fps)
     if isinstance(o, list): return FrameReader(o, fps)
     if not isinstance(o, (str,Path)): raise ValueError("give a path of a file or of a folder of frames, an array or a tensor")
     if os.path.isdir(o): return FrameReader(frame_files(o), fps)
     if os.path.isfile(o) and not os.path.getsize(o): raise ValueError("it is empty")
-    return FileReader(o)
+    return TorchcodecReader(o) if by == 'torchcodec' and os.path.isfile(o) else FileReader(o)
 
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #0c728518
 class Clip:
     "A video of any kind; nothing is read before it is opened, by `with`"
+    by = 'pyav'                          # of those that were pickled before there was another
     def __init__(self,
         o, # Path of a file or of a folder of frames, an array or tensor of frames, or a list of images
-        fps:float=25. # Frames per second of folders, arrays and lists
+        fps:float=25., # Frames per second of folders, arrays and lists
+        reader:str='pyav' # What reads video files, 'pyav' or 'torchcodec'
     ):
         self.o = o
         self.given = check_number('fps', fps, over=True)
+        self.by = check_reader(reader)
         self.reader = None
     @property
     def name(self)->str:
@@ -357,7 +418,7 @@ class Clip:
             if isinstance(self.o, (str,Path)) and not there: hint = '; give the path of a video'
             raise OSError(f"cannot read the video {self.name}: {reason(e)}{hint}") from e
     def __enter__(self):
-        with self.naming(): self.reader = _reader(self.o, self.given)
+        with self.naming(): self.reader = _reader(self.o, self.given, self.by)
         return self
     def __exit__(self, *args):
         self.reader.close()
@@ -396,13 +457,14 @@ def read_clip(
     frames:int=8, # How many
     start:float=0., # Of the clip, in seconds
     span:float=None, # Of the clip, in seconds; None is the whole video
-    fps:float=25. # Frames per second of folders and arrays
+    fps:float=25., # Frames per second of folders and arrays
+    reader:str='pyav' # As in `Clip`
 )->np.ndarray: # (frames,h,w,3) of `uint8`
     "So many frames of a video, evenly spread"
     check_int('frames', frames)
     check_number('start', start)
     if span is not None: check_number('span', span, over=True, remedy='None is the whole video')
-    with Clip(o, fps) as c: return c.read(spread(c.seconds, frames, start, span))
+    with Clip(o, fps, reader) as c: return c.read(spread(c.seconds, frames, start, span))
 
 # %% ../../../nbs/48j_tasks.video.read.ipynb #d960a93c
 video_extensions = {'.mp4','.m4v','.mov','.mkv','.webm','.avi','.mpg','.mpeg','.ts','.mts','.wmv','.flv','.3gp','.ogv'}
@@ -424,10 +486,10 @@ def _probes(r):
         between = [min(a, b) for a,b in zip(early, between)]
     return [0, *between, r.seconds - 1/r.fps]
 
-def _why_bad(o, fps, at=None):
+def _why_bad(o, fps, at=None, reader='pyav'):
     "What is wrong with a video, or `None`"
     try:
-        with Clip(o, fps) as c:
+        with Clip(o, fps, reader) as c:
             with c.naming(): c.reader.check()
             c.read(_probes(c.reader))
             if at is not None: c.read(np.ravel(at(c.seconds)))
@@ -437,9 +499,12 @@ def check_clips(
     clips, # Paths of files and of folders of frames
     n_threads:int=8, # Decoding runs on all cores, and waits for the disk between
     fps:float=25., # Frames per second of folders
-    at=None # `at(seconds)` -> the times of further frames of a video of that length; None is none
+    at=None, # `at(seconds)` -> the times of further frames of a video of that length; None is none
+    reader:str='pyav' # As in `Clip`
 )->list: # Of `(path, reason)`, in the order of `clips`; empty when all can be read
     "The videos that cannot be read, and why"
     clips = list(clips)
-    with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex: why = list(ex.map(lambda o: _why_bad(o, fps, at), clips))
+    check_reader(reader)
+    def bad(o): return _why_bad(o, fps, at, reader)
+    with ThreadPoolExecutor(check_int('n_threads', n_threads)) as ex: why = list(ex.map(bad, clips))
     return [(o,w) for o,w in zip(clips, why) if w]
