@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['unlike_model', 'unlike_opt', 'check_form', 'other_files', 'check_same', 'fit_runs', 'begins_at', 'check_goes_on',
-           'Resume', 'load_states', 'hypers_of', 'schedule_of', 'other_schedule', 'plan_facts', 'put_back']
+           'Resume', 'load_states', 'plan_facts', 'hypers_of', 'schedule_of', 'other_schedule', 'put_back']
 
 # %% ../../nbs/52c_callback.resume.ipynb #9648d2e1
 import inspect, sys, warnings
