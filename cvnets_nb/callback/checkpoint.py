@@ -84,8 +84,7 @@ class CheckpointCallback(MonitorCallback, PlanCallback):
         if minutes is not None: _check_minutes(minutes)
         if folder is not None: folder = as_path(folder, 'folder')
         self.folder,self.monitor,self.steps,self.minutes,self.sigterm = folder,monitor,steps,minutes,sigterm
-        self.best = None
-        self.began = None           # learning rates and weight decays that this fit was given
+        self.best = self.began = None           # learning rates and weight decays that this fit was given
         self.schedule = None        # and what its schedule makes of them
         self.meta = plain(meta, 'meta')
         self._init_state()

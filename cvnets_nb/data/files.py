@@ -120,8 +120,7 @@ def ends(self:Files): # Gives texts, in order
     raw,last = text.tobytes(),[os.path.basename(o) for o in self.names.folders]
     for k in range(0, len(self), 1 << 16):
         ids = self.ids[k:k+(1 << 16)].astype(np.int64)
-        for i,j,w in zip(starts[ids].tolist(), starts[ids+1].tolist(), where[ids].tolist()):
-            yield f'{last[w]}/{os.fsdecode(raw[i:j-1])}'
+        for i,j,w in zip(starts[ids].tolist(), starts[ids+1].tolist(), where[ids].tolist()): yield f'{last[w]}/{os.fsdecode(raw[i:j-1])}'
 
 @patch
 def digest(self:Files)->str: # Of 64 characters
