@@ -929,7 +929,7 @@ def trained(
     folder, # Where a classifier's weights are kept, and those of a backbone are
     lr:float=2e-3, # Largest learning rate
     epochs:int=2, # Of a round
-    rounds:int=5, # At most, for a classifier; one for the others
+    rounds:int=12, # At most, for a classifier; one for the others
     enough:float=.9 # Accuracy after which no other round begins
 )->tuple: # The `Learner`, and the score of its task
     "One architecture, trained for a short time on the small data of its task"
