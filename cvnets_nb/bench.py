@@ -8,7 +8,7 @@ __all__ = ['arms', 'clip_arms', 'coarse', 'Arm', 'smaller', 'with_counts', 'clip
            'startable', 'counts_from', 'stored', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares',
            'gaps', 'plot_frontier', 'ladders', 'score_at', 'same_cost', 'cost_at', 'cost_for', 'plot_same_cost',
            'finer', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'best_test_size', 'settled', 'rounding',
-           'export_row', 'zoo_exports']
+           'export_row', 'zoo_exports', 'trained', 'closeness', 'trained_row', 'zoo_trained']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
@@ -24,7 +24,7 @@ from fastcore.foundation import L
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import Learner
 from fastai.metrics import accuracy
-from fastai.torch_core import find_bs, set_seed
+from fastai.torch_core import find_bs, no_random, set_seed
 from fastai.callback.schedule import *
 from fastai.data.core import TfmdDL
 from .core import as_size, nearest_multiple, whole_file
@@ -32,6 +32,7 @@ from .samplers import *
 from .samplers.multiscale import scaled_size
 from .data import *
 from .data.folder import bench_data
+from .data.sized import valid_size
 from .models import *
 from .models.layers import model_cost
 from .models.weights import TIMM, TORCHVISION
@@ -39,6 +40,8 @@ from .callback import *
 from .tasks import *
 from .tasks.core import folder_task, task_class
 from .export import *
+from .export.prepare import deployed
+from .export.proof import compare, file_answers, model_answers, sample_images
 from .tasks.segmentation.data import bench_masks
 from .learner import set_learner, speed_cbs
 from .recipes import get_recipe
@@ -885,12 +888,14 @@ def export_row(
     for t in targets: cells[t],cells[f'{t}_same'] = _exported(learn, t, n, tol)
     return dict(name=name, size=size, **cells)
 
+def _short(e): return ' '.join(f'{type(e).__name__}: {e}'.split())[:200]
+
 def _exported(learn, target, n, tol):
     own = dict(half=False) if target == 'coreml' else {}
     ending = dict(onnx='onnx', coreml='mlpackage', litert='tflite')[target]
     with tempfile.TemporaryDirectory() as d:
         try: match = getattr(learn, f'to_{target}')(Path(d)/f'm.{ending}', n=n, tol=tol, **own).match
-        except Exception as e: return ' '.join(f'{type(e).__name__}: {e}'.split())[:200], ''
+        except Exception as e: return _short(e), ''
         return match.largest, match.same
 
 def zoo_exports(
@@ -904,3 +909,91 @@ def zoo_exports(
     done = {r['name'] for r in read_rows(table)}
     keys = [(n,) for n in names or list_models() if n not in done]
     return run_rows(table, keys, partial(export_row, **kwargs), lanes, threads)
+
+# %% ../nbs/81_bench.ipynb #25f7bedc
+_short_runs = dict(classification=dict(size=32, bs=16, n=1200), segmentation=dict(size=64, bs=4, n=48),
+                   detection=dict(size=64, bs=4, n=48))
+
+def _task_name(name): return next(t for t in _short_runs if name in list_models(task=t))
+
+def _begins_with(name, folder):
+    "The weights that a network with a backbone begins with"
+    if _task_name(name) == Classification.name: return {}
+    path = Path(folder)/f"{name.partition('_')[2]}.pth"
+    if path.exists(): return dict(backbone_weights=path)
+    raise ValueError(f"{name} begins with the weights of its backbone, and {path.name} is not in the folder: "
+                     f"name {path.stem} too, before it")
+
+def trained(
+    name:str, # A name of `list_models()`
+    folder, # Where a classifier's weights are kept, and those of a backbone are
+    lr:float=2e-3, # Largest learning rate
+    epochs:int=2, # Of a round
+    rounds:int=12, # At most, for a classifier; one for the others
+    enough:float=.9 # Accuracy after which no other round begins
+)->tuple: # The `Learner`, and the score of its task
+    "One architecture, trained for a short time on the small data of its task"
+    task = _task_name(name)
+    begin = _begins_with(name, folder)
+    with no_random(0):
+        data = toy_data(task, **_short_runs[task])
+        learn = set_learner(data, name, set=False, sampler=False, cbs=Clock(), **begin)
+        learn.unfreeze()                    # all of it, with the weights of its backbone too
+        for _ in range(1 if begin else rounds):
+            with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
+            got = _scores(learn)[learn.task.score]
+            if got >= enough: break
+    if not begin:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        torch.save(learn.model.state_dict(), Path(folder)/f'{name}.pth')
+    return learn, got
+
+# %% ../nbs/81_bench.ipynb #c81cfe66
+def closeness(
+    learn:Learner, # Trained
+    n:int=200 # Images to compare on
+)->dict: # Largest differences over the standard deviation of the outputs, and the share of same decisions
+    "How closely an ONNX file answers as its network, and how closely each of the two as the network in 64 bits"
+    x = sample_images(learn.dls.valid, n)
+    m = deployed(learn)
+    own = model_answers(m, x)
+    exact = model_answers(m.double(), x)
+    with tempfile.TemporaryDirectory() as d:
+        try: made = learn.to_onnx(Path(d)/'m.onnx', n=n, tol=math.inf)
+        except Exception as e: return dict(images=len(x), onnx=_short(e), onnx_same='', network='', file='')
+        got = file_answers(OnnxFile(made.path), x)
+    return dict(images=len(x), onnx=made.match.largest, onnx_same=made.match.same,
+                network=compare(exact, own).largest, file=compare(exact, got).largest)
+
+# %% ../nbs/81_bench.ipynb #bab2c8ae
+def trained_row(
+    name:str, # A name of `list_models()`
+    folder, # Of weights, as in `trained`
+    n:int=200, # Images to compare on; there are fewer scenes, with a decision at each place
+    others=(), # Besides ONNX: 'coreml', 'litert'
+    **kwargs # Of `trained`
+)->dict: # As `closeness` returns it, and for each other target the difference or what stops it, '' where not asked
+    "Train one architecture and export it"
+    learn,got = trained(name, folder, **kwargs)
+    row = dict(name=name, size=valid_size(learn.dls.valid)[0], score=got, **closeness(learn, n))
+    for t in ('coreml','litert'): row[t],row[f'{t}_same'] = _exported(learn, t, n, 1e-3) if t in others else ('','')
+    return row
+
+def zoo_trained(
+    table, # CSV that rows are appended to; a run that was stopped continues
+    folder, # Of weights, as in `trained`
+    names=None, # Names of `list_models()`; None for all
+    threads:int=1, # Cores
+    **kwargs # Of `trained_row`
+)->list: # All rows of the CSV
+    "How closely files of trained networks answer, classifiers first, all in this process, which imports once"
+    done = {r['name'] for r in read_rows(table)}
+    todo = [n for n in names or list_models() if n not in done]
+    if todo: same_machine(table)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for n in sorted(todo, key=lambda n: _task_name(n) != Classification.name):
+            write_row(table, trained_row(n, folder, **kwargs))
+    finally: torch.set_num_threads(before)
+    return read_rows(table)
