@@ -16,6 +16,7 @@ from fastai.callback.training import ShortEpochCallback
 from fastai.vision.augment import RandomResizedCrop
 from fastai.vision.data import ImageDataLoaders
 from .bench import read_rows, same_machine, write_row
+from .bench_plans import end_rows, start_rows
 from .bench_threads import environment, run_python
 from .callback import SET, CheckpointCallback
 from .core import rng_for
@@ -212,12 +213,16 @@ def cluster(
     steps:int=60, # Of each training
     ways=('first','index','check','checked','fastai'), # As in `start_up`
     archs=('mobilenetv1_025','mobilenetv2_100'), # Of the checkpoints
+    ids=(10**6, 10**7, 10**8, 10**9), # Of the plans; of `SET`'s exchange those up to a hundred million
+    ranks=(1,8,1024), # Processes that plans are made for
     room=None # Where the images are made; None is the system's folder for temporary files
 ):
     "Make the tables of the page on large trainings"
     folder = Path(folder)
     start,saved,rates,told = (folder/f'cluster_{k}.csv' for k in ('start','checkpoint','rates','told'))
     for t in (saved,rates,told): same_machine(t)
+    start_rows(folder/'cluster_plans.csv', ids, ranks)
+    end_rows(folder/'cluster_set.csv', [k for k in ids if k <= 10**8], ranks)
     for name,row in hand_over(n=n).items(): write_row(told, dict(form=name, **row))
     for r in range(rounds):
         for world in worlds: write_row(rates, dict(world=world, round=r, rate=world_rate(world, steps=steps)))
