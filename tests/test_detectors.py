@@ -46,6 +46,7 @@ def test_every_backbone_with_both_heads(name, tmp_path):
     again = load_weights(create_model(name, n_out=4), save_weights(m, tmp_path/'m.safetensors')).eval()
     with torch.no_grad(): assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(again(image(64, 96)), small))
 
+@pytest.mark.long
 def test_a_detector_learns():
     "Rectangles of three colours are found by SSD, with the right names, after a few epochs (FCOS: page 48g)"
     items = rectangles(200, seed=3, size=(128, 128))

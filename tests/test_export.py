@@ -35,7 +35,7 @@ def test_masks_at_any_size(head, tmp_path):
     got = learn.to_onnx(tmp_path/'m.onnx', sizes=[(64, 96), (56, 72)], form='classes' if head == 'plain' else None)
     assert got.match.same > .999 and got.after == pytest.approx(got.before, abs=1e-3)
 
-@pytest.mark.parametrize('head', ['ssd', 'fcos'])
+@pytest.mark.parametrize('head', [pytest.param('ssd', marks=pytest.mark.long), 'fcos'])
 def test_boxes_at_any_size_and_their_suppression(head, tmp_path):
     "What the file keeps is compared with torchvision before it is written (page 80c)"
     learn = finder(head)

@@ -207,6 +207,7 @@ def test_an_error_of_one_process_ends_both_with_one_line(tmp_path):
     assert 'cvnets_train: error: cannot read the image a.jpg: cut short; put the file back' in said and 'continue with cvnets_train --resume --out cvnets_run, on 2 processes again' in said
     assert {o.name for o in (tmp_path/'cvnets_run').iterdir()} == {'run.json','checkpoint','.lock'}
 
+@pytest.mark.long
 def test_a_process_that_is_killed_leaves_a_run_that_goes_on(tmp_path):
     killed = broken.replace("raise OSError('cannot read the image a.jpg: cut short; mend it')", 'os.kill(os.getpid(), 9)')
     status,said = _two([killed + run_it.format(quick)]*2, tmp_path)
