@@ -213,8 +213,8 @@ def cluster(
     steps:int=60, # Of each training
     ways=('first','index','check','checked','fastai'), # As in `start_up`
     archs=('mobilenetv1_025','mobilenetv2_100'), # Of the checkpoints
-    ids=(10**6, 10**7, 10**8, 10**9), # Of the plans; of `SET`'s exchange those up to a hundred million
-    ranks=(1,8,1024), # Processes that plans are made for
+    ids=(10**6, 10**8, 10**9), # Of the plans; of `SET`'s exchange those up to a hundred million
+    ranks=(1,1024), # Processes that plans are made for
     room=None # Where the images are made; None is the system's folder for temporary files
 ):
     "Make the tables of the page on large trainings"
