@@ -263,3 +263,14 @@ def test_another_plan_after_an_epoch_is_said(tmp_path):
     said = resumed(8, 120)[0]
     assert 'with SScFBS(size=16, bs=16' in said and 'goes on with SScFBS(size=16, bs=8' in said
     assert 'with 97 samples, and this one goes on with 80 samples' in resumed(16, 100)[0]
+
+def test_data_of_a_table(tmp_path):
+    "fastai keeps the rows of a table as one, whose truth nobody may ask for"
+    import pandas as pd
+    from fastai.vision.all import ImageDataLoaders, Resize
+    from PIL import Image
+    for i in range(10): Image.fromarray(np.full((16, 16, 3), 20*i, np.uint8)).save(tmp_path/f'{i}.png')
+    df = pd.DataFrame(dict(name=[f'{i}.png' for i in range(10)], label=['a', 'b']*5))
+    def make(): return Learner(ImageDataLoaders.from_df(df, tmp_path, fn_col='name', label_col='label', bs=4, num_workers=0, item_tfms=Resize(16)), net())
+    fit(make(), CheckpointCallback(tmp_path/'checks'))
+    assert load_checkpoint(make(), tmp_path/'checks'/'last.pth') == 3

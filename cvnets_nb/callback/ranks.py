@@ -72,10 +72,11 @@ def hash_of(
 def _file(o): return getattr(o, 'file', o)
 
 def names_hash(
-    items # Of a dataset
+    items # Of a dataset, or None
 )->str: # None where they are no files
     "A hash of the names of files and their folders, in order"
     if hasattr(items, 'ends'): return hash_of(items.ends()) if len(items) else None        # a million `Files`
+    if items is None or hasattr(items, 'columns'): return None               # a table, whose rows are no files
     items = [_file(o) for o in items]
     if not items or not all(isinstance(o, (str,PurePath)) for o in items): return None
     return hash_of('/'.join(PurePath(o).parts[-2:]) for o in items)
@@ -84,7 +85,7 @@ def data_hashes(
     dls # Of a `Learner`
 )->dict: # By what they are for; None where they are no files
     "A hash of the files of each set, which stays the same when the whole folder is moved"
-    return {use:names_hash(getattr(dl.dataset, 'items', None) or []) for use,dl in zip(('training','validation'), dls.loaders)}
+    return {use:names_hash(getattr(dl.dataset, 'items', None)) for use,dl in zip(('training','validation'), dls.loaders)}
 
 def loader_facts(
     dl, # A loader, no process's share of it
@@ -94,6 +95,6 @@ def loader_facts(
     res = {f'{use} samples':getattr(dl, 'n', None), f'{use} batch size':getattr(dl, 'bs', None),
            f'{use} shuffle':getattr(dl, 'shuffle', None), f'{use} drop_last':getattr(dl, 'drop_last', None),
            f'{use} sampler':repr(dl.sampler) if is_dataclass(getattr(dl, 'sampler', None)) else None,
-           f'{use} files (a hash of their names)':names_hash(getattr(dl.dataset, 'items', None) or []),
+           f'{use} files (a hash of their names)':names_hash(getattr(dl.dataset, 'items', None)),
            f'classes of {use}':hash_of(map(str, getattr(dl, 'vocab', None) or []))}
     return {k:v for k,v in res.items() if v is not None}
