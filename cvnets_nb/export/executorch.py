@@ -16,7 +16,7 @@ from .prepare import *
 from .proof import *
 
 # %% auto #0
-__all__ = ['executorch_program', 'method_of', 'ExecutorchFile']
+__all__ = ['executorch_program', 'ExecutorchFile']
 
 # %% ../../nbs/80f_export.executorch.ipynb #3f205d64
 def executorch_program(
@@ -27,17 +27,10 @@ def executorch_program(
     need('executorch', 'executorch.runtime')
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
-    def traced(hw): return without_noops(torch.export.export(m, (torch.zeros(1, *hw, m.image_mean.numel()),)))
     with hushed():
-        programs = {method_of(hw):traced(hw) for hw in sizes}
+        programs = {entry(hw):traced(m, hw) for hw in sizes}
         edge = to_edge_transform_and_lower(programs, partitioner={k:[XnnpackPartitioner()] for k in programs})
         return edge.to_executorch().buffer
-
-def method_of(
-    size # `(h, w)`
-)->str:
-    "The name of a size in the file"
-    return f'image_{size[0]}x{size[1]}'
 
 # %% ../../nbs/80f_export.executorch.ipynb #6d62b2c4
 class ExecutorchFile:
@@ -51,7 +44,7 @@ class ExecutorchFile:
     def __call__(self,
         images:np.ndarray # (n,h,w,c), 0 to 255
     )->list: # An array for each output
-        run = self.methods[method_of(images.shape[1:3])]
+        run = self.methods[entry(images.shape[1:3])]
         rows = [run.execute([torch.from_numpy(np.ascontiguousarray(o[None], dtype=np.float32))]) for o in images]
         return [torch.cat(o).numpy() for o in zip(*([v.clone() for v in r] for r in rows))]
 

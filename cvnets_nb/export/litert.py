@@ -18,7 +18,7 @@ from .proof import *
 
 # %% auto #0
 __all__ = ['litert_packages', 'litert_home', 'litert_ready', 'litert_python', 'prepare_litert', 'litert_convert', 'quantized',
-           'unquantized', 'LitertFile', 'entry']
+           'unquantized', 'LitertFile']
 
 # %% ../../nbs/80e_export.litert.ipynb #439c684f
 litert_packages = 'litert-torch>=0.10,<0.11', 'ai-edge-quantizer>=0.6'
@@ -136,12 +136,6 @@ class LitertFile:
             return [unquantized(out[k], details[k]) for k in sorted(out)]
         return [np.concatenate(o) for o in zip(*map(one, images))]
 
-def entry(
-    size # `(h, w)`
-)->str:
-    "The name of a size in the file"
-    return f'image_{size[0]}x{size[1]}'
-
 # %% ../../nbs/80e_export.litert.ipynb #b7aa4f31
 def _scaled(run, described):
     "What a user of a file of 8 bits has to know besides, by entry: each number is (value - zero)*scale"
@@ -153,12 +147,6 @@ def _scaled(run, described):
     return {**described, 'scale_and_zero':of} if of else described
 
 # %% ../../nbs/80e_export.litert.ipynb #aa67e938
-def _saved(m, size, file):
-    "The program of a model for images of one size"
-    example = torch.zeros(1, *size, m.image_mean.numel())
-    torch.export.save(without_noops(torch.export.export(m, (example,))), file)
-    return file
-
 @patch
 @takes_only(half="8 bits are the small form here, int8=True; 16 bits are for to_coreml",
             nms="the file returns every box, and boxes are suppressed where it is used; to_onnx and to_coreml do it inside",
@@ -182,7 +170,8 @@ def to_litert(self:Learner,
     with tempfile.TemporaryDirectory() as d:
         d = Path(d)
         file = d/'model.tflite'
-        programs = {entry(hw):_saved(job.m, hw, d/f'{entry(hw)}.pt2') for hw in job.sizes}
+        programs = {entry(hw):d/f'{entry(hw)}.pt2' for hw in job.sizes}
+        for hw in job.sizes: torch.export.save(traced(job.m, hw), programs[entry(hw)])
         measured = d/'images.npz' if int8 else None
         if int8: np.savez(measured, **{entry(hw):resized(job.images, hw) for hw in job.sizes})
         litert_convert(programs, file, measured)

@@ -29,7 +29,7 @@ from ..tasks.video.task import clip_crop
 # %% auto #0
 __all__ = ['Prep', 'prepared', 'part_of', 'in_original', 'leaves_images', 'second_resize', 'prep_of', 'plain_tensors', 'Largest',
            'plain_maximum', 'rows_first', 'resize_matrices', 'Deployed', 'norm_of', 'channels', 'frames_of', 'one_clip',
-           'clip_facts', 'check_images', 'deployed', 'facts', 'without_noops', 'with_logic']
+           'clip_facts', 'check_images', 'deployed', 'facts', 'without_noops', 'traced', 'entry', 'with_logic']
 
 # %% ../../nbs/80a_export.prepare.ipynb #85f60245
 _known = dict(method=('squish','crop','pad','short'), padding=('reflect','edge','constant'),
@@ -409,6 +409,19 @@ def without_noops(
         program.graph.erase_node(node)
     program.graph_module.recompile()
     return program
+
+def traced(
+    m:Deployed, # To convert
+    size # `(h, w)` of the images
+):  # Of `torch.export`
+    "The program of a model for one image of a size, without nodes that do nothing"
+    return without_noops(torch.export.export(m, (torch.zeros(1, *size, m.image_mean.numel()),)))
+
+def entry(
+    size # `(h, w)`
+)->str:
+    "The name of a size in a file that has several"
+    return f'image_{size[0]}x{size[1]}'
 
 # %% ../../nbs/80a_export.prepare.ipynb #bcf7c37b
 _aten = torch.ops.aten
