@@ -873,6 +873,8 @@ def rounding(
     return float((a - scores(whole.double(), x.double())).abs().max()/a.std())
 
 # %% ../nbs/81_bench.ipynb #b53ce6fd
+def _task_name(name): return next(t for t in ('classification','segmentation','detection') if name in list_models(task=t))
+
 def export_row(
     name:str, # A name of `list_models()`, of any task
     size:int=64, # Side of the images
@@ -880,7 +882,7 @@ def export_row(
     n:int=200 # Images of classification to compare on; scenes with masks or boxes are six, with a decision at each place
 )->dict: # By target the largest difference over the standard deviation, or what stops it, and the share of same classes
     "Export one architecture to each target"
-    task = next(t for t in ('classification','segmentation','detection') if name in list_models(task=t))
+    task = _task_name(name)
     data = toy_data(task, size=size, **(dict(bs=32) if task == 'classification' else dict(bs=4, n=24)))
     learn = settled(set_learner(data, name, set=False, sampler=False))
     cells = dict(rounding=rounding(learn))
@@ -913,8 +915,6 @@ def zoo_exports(
 # %% ../nbs/81_bench.ipynb #25f7bedc
 _short_runs = dict(classification=dict(size=32, bs=16, n=1200), segmentation=dict(size=64, bs=4, n=48),
                    detection=dict(size=64, bs=4, n=48))
-
-def _task_name(name): return next(t for t in _short_runs if name in list_models(task=t))
 
 def _begins_with(name, folder):
     "The weights that a network with a backbone begins with"
