@@ -11,7 +11,8 @@ __all__ = ['samplers', 'clip_samplers', 'checkpoint_names', 'make_sampler', 'who
            'data_line', 'sizes_line', 'with_sampler', 'start_of', 'train_run', 'save_run', 'cvnets_train']
 
 # %% ../nbs/82_cli.ipynb #a31760d4
-import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, sys, tempfile, time, traceback, warnings
+import argparse, difflib, errno, hashlib, json, os, platform, re, shlex, shutil, signal, sys, tempfile, threading, time
+import traceback, warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from importlib.metadata import version
@@ -909,16 +910,37 @@ def _prepared(p, argv, team, stack):
         if says and team.first: print(says, flush=True)
     return out, a, run, learn, start
 
+# %% ../nbs/82_cli.ipynb #d9cdc108
+@contextmanager
+def _softly(p, learn, team):
+    "Have the first Ctrl-C end the training after its step, with a checkpoint, and the second one at once; gives those that came"
+    from cvnets_nb.callback.resume import fit_runs
+    was,pid,pressed = signal.getsignal(signal.SIGINT),os.getpid(),[]
+    def press(signum, frame):
+        if os.getpid() != pid: return                   # a process that reads images, and ends when this one does
+        signal.signal(signum, was)
+        if not fit_runs(learn, frame): return was(signum, frame)
+        pressed.append(signum)
+        learn.checkpoint.end_soon()
+        os.write(2, f"\n{p.prog}: ending after this step, with a checkpoint; Ctrl-C again ends at once\n".encode())
+    ours = callable(was) and not team.many and threading.current_thread() is threading.main_thread()
+    if ours: signal.signal(signal.SIGINT, press)
+    try: yield pressed
+    finally:
+        if ours and signal.getsignal(signal.SIGINT) is press: signal.signal(signal.SIGINT, was)
+
 # %% ../nbs/82_cli.ipynb #badd6cfa
 def _trained(p, learn, a, out, run, start, team):
     "Train, and tell how to continue where the training is interrupted"
     from cvnets_nb.callback.checkpoint import Terminated
-    with nullcontext() if sys.stdout.isatty() else learn.no_bar():
+    with _softly(p, learn, team) as pressed, nullcontext() if sys.stdout.isatty() else learn.no_bar():
         try: return save_run(learn, out, train_run(learn, a, out, run, start))
         except KeyboardInterrupt:
             if read_run(out) is None: raise
             _end(p, team, 130, f"interrupted; continue with {p.prog} --resume --out {shlex.quote(str(out))}{_on_all(team)}", '\n')
-        except Terminated as e: _end(p, team, e.code, f"told to end by SIGTERM; {_how_to_go_on(p, out)}{_on_all(team)}", '\n')
+        except Terminated as e:
+            code,why = (130, 'interrupted') if pressed else (e.code, 'told to end by SIGTERM')
+            _end(p, team, code, f"{why}; {_how_to_go_on(p, out)}{_on_all(team)}", '\n')
         except BaseException as e:
             if run is None and team.first: _clear(out)
             why = _why_ended(e, out)

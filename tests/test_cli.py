@@ -95,6 +95,24 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(whole, digit_files
     ws = [load_file(o/'weights.safetensors') for o in (whole, tmp_path/'part')]
     assert all((ws[0][k] == ws[1][k]).all() for k in ws[0])
 
+@pytest.mark.parametrize('presses', [1, 2])
+def test_ctrl_c(presses, digit_files, tmp_path, monkeypatch, capfd):
+    "The first one waits for the step's end and writes a checkpoint, the second one waits for nothing"
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)         # pytest-xdist ignores it
+    def stop(self):
+        super(CheckpointCallback, self).before_batch()
+        if self.learn.epoch == 1 and self.learn.iter == 1 and self.learn.training:
+            for _ in range(presses): os.kill(os.getpid(), signal.SIGINT)
+    with monkeypatch.context() as m, pytest.raises(SystemExit) as e:
+        m.setattr(CheckpointCallback, 'before_batch', stop, raising=False)
+        cvnets_train([*quick[:-3], '8', '--data', str(digit_files), '--workers', '0', '--epochs', '2', '--out', str(tmp_path/'run')])
+    err = capfd.readouterr().err
+    assert e.value.code == 130 and 'interrupted; continue with cvnets_train --resume --out' in err, err
+    assert 'ending after this step, with a checkpoint; Ctrl-C again ends at once' in err
+    sd = torch.load(tmp_path/'run'/'checkpoint'/'last.pth', weights_only=True)
+    assert (sd['epoch'], sd['step']) == ((1, 2) if presses == 1 else (1, 0))
+    assert signal.signal(signal.SIGINT, was) is signal.default_int_handler
+
 def test_a_folder_of_images(digit_files, tmp_path):
     "Through a pipe: a line an epoch; and the model predicts a file"
     r = in_new_process('--data', digit_files, *quick, '--epochs', 2, '--sampler', 'msc_vbs+growing', '--no-set',

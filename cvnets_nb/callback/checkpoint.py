@@ -135,13 +135,18 @@ def unlisten(self:CheckpointCallback):
     return was
 
 @patch
+def end_soon(self:CheckpointCallback):
+    "Have the fit end after the running step, with a checkpoint, as SIGTERM does"
+    self._heard = True
+
+@patch
 def hear(self:CheckpointCallback,
     signum:int, # Of the signal
     frame # Of the Python stack, where it came
 ):
     "The handler of the signal"
     learn = self.learn
-    if os.getpid() == self._pid and learn is not None and fit_runs(learn, frame): self._heard = True
+    if os.getpid() == self._pid and learn is not None and fit_runs(learn, frame): self.end_soon()
     else:
         signal.signal(signum, self._was or signal.SIG_DFL)
         os.kill(os.getpid(), signum)
