@@ -1,8 +1,9 @@
 "Two real processes on the CPU train with MSc-VBS and SET: equal steps, weights, counts and bills, exact metrics, ordered predictions"
-import os, socket, subprocess, sys
+import os, sys
 from pathlib import Path
 import numpy as np, pytest, torch
 from torch import nn
+from ranks import run_ranks
 
 epochs = 3
 
@@ -63,18 +64,7 @@ def _train(out):
 
 def _two(out):
     "Run both processes; what each left behind"
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
-    env = dict(os.environ, WORLD_SIZE='2', LOCAL_WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    cmd = [sys.executable, '-W', 'ignore', __file__, str(out)]
-    logs = [open(out/f'{r}.log', 'w+') for r in range(2)]
-    ps = [subprocess.Popen(cmd, env=dict(env, RANK=str(r), LOCAL_RANK=str(r)), stdout=f, stderr=f) for r,f in enumerate(logs)]
-    try: codes = [p.wait(timeout=300) for p in ps]
-    finally:
-        for p in ps: p.kill()
-        for f in logs: f.close()
-    assert codes == [0,0], '\n'.join(f'process {r}:\n' + (out/f'{r}.log').read_text()[-3000:] for r in range(2))
+    run_ranks(__file__, out, 300)
     return [torch.load(out/f'{r}.pt', weights_only=False) for r in range(2)]
 
 @pytest.fixture(scope='module')

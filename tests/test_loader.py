@@ -1,5 +1,6 @@
 "What the loader's notebook cannot hold: worker processes that start from nothing"
 import gc, multiprocessing, os, pickle, subprocess, sys
+import pytest
 from PIL import Image
 from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitter, Resize
 from cvnets_nb.data.digits import digits
@@ -44,21 +45,18 @@ def test_loaders_of_masks_pickle(tmp_path):
     twin = pickle.loads(pickle.dumps(mask_folder_dls(tmp_path, (32,48), 2, num_workers=0).train))
     assert [tuple(y.shape) for x,y in twin] == [(2,32,48)]*2
 
-def test_a_spawned_worker_follows_the_plan(tmp_path):
-    "A worker that starts from nothing, as on Windows and macOS (`forkserver`, and a folder: test_everyday.py)"
-    prog = tmp_path/'prog.py'
-    prog.write_text('''
-import multiprocessing, sys
-if __name__ == '__main__':
+spawned = dict(images='''
     from cvnets_nb.data import digits
-    from cvnets_nb.samplers import MScVBS, VideoVBS
-    multiprocessing.set_start_method('spawn')
+    from cvnets_nb.samplers import MScVBS
     dl = digits(size=(32,24), bs=16, num_workers=1).with_plan(MScVBS(size=(32,24), bs=16), seed=1).train
     dl.set_active(range(100))
     labels = [int(o) for o in dl.dataset.tls[1]]
     plan = dl.plan
     assert [(tuple(x.shape[-2:]), y.tolist()) for x,y in dl] == [((it.h,it.w), [labels[i] for i in it.ids]) for it in plan]
     assert dl.epoch == 1
+    print('as planned')
+''', videos='''
+    from cvnets_nb.samplers import VideoVBS
     from cvnets_nb.tasks.video.data import clip_folder_dls, write_moving
     dl = clip_folder_dls(write_moving(sys.argv[1], 8), 32, bs=2, num_workers=1).with_plan(VideoVBS(32, 2, clips=2), seed=1).train
     labels = [int(o) for o in dl.dataset.tls[1]]
@@ -66,6 +64,16 @@ if __name__ == '__main__':
     assert [(tuple(x.shape), y.tolist()) for x,y in dl] == [((len(it.ids),2,3,it.frames,it.h,it.w), [labels[i] for i in it.ids]) for it in plan]
     print('as planned')
 ''')
+
+@pytest.mark.parametrize('kind', ['images', pytest.param('videos', marks=pytest.mark.long)])
+def test_a_spawned_worker_follows_the_plan(kind, tmp_path):
+    "A worker that starts from nothing, as on Windows and macOS (`forkserver`, and a folder: test_everyday.py)"
+    prog = tmp_path/'prog.py'
+    prog.write_text(f'''
+import multiprocessing, sys
+if __name__ == '__main__':
+    multiprocessing.set_start_method('spawn')
+{spawned[kind]}''')
     cmd = [sys.executable, '-W', 'ignore', str(prog), str(tmp_path/'moving')]
     res = subprocess.run(cmd, capture_output=True, text=True, timeout=300, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert res.returncode == 0, res.stderr[-3000:]

@@ -1,9 +1,9 @@
 "Processes that differ are told so on each of them; the command under a launcher is one run; what one process finds wrong ends all"
-import json, os, shutil, socket, subprocess, sys
+import os, shutil, subprocess, sys
 from pathlib import Path
 import pytest, torch
 from torch import nn
-from ranks import run_ranks
+from ranks import free_port, rank_env, run_ranks, start_ranks
 
 # ---------------------------------------------------------------------------------------------- a Learner on two processes
 says = dict(n='training samples', files='training files (a hash of their names)', bs='training batch size 16 on process 0 and 8 on process 1',
@@ -145,15 +145,12 @@ quick = '--size 16 --bs 32 --epochs 2 --arch mobilenetv1_025 --sampler ssc_fbs'.
 launchers = dict(torchrun=['torchrun', '--nproc_per_node', '2', '-m'],
                  accelerate=['accelerate', 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '-m'])
 
-def _env(**kw):
-    return {**os.environ, 'CUDA_VISIBLE_DEVICES':'', 'OMP_NUM_THREADS':'1', 'PYTHONPATH':os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get('PYTHONPATH', '')]), **kw}
-
 @pytest.mark.parametrize('launcher', ['torchrun', pytest.param('accelerate', marks=pytest.mark.long)])
 def test_a_launched_command_is_one_run(launcher, tmp_path, capsys):
     from fastai.vision.all import load_learner
     from cvnets_nb.cli import cvnets_train, read_run, write_run
     cmd = [str(Path(sys.executable).parent/launchers[launcher][0]), *launchers[launcher][1:], 'cvnets_nb.cli', *quick, '--out', 'run']
-    r = subprocess.run(cmd, cwd=tmp_path, env=_env(MASTER_PORT=str(_port())), capture_output=True, text=True, timeout=240)
+    r = subprocess.run(cmd, cwd=tmp_path, env=rank_env(MASTER_PORT=str(free_port())), capture_output=True, text=True, timeout=240)
     assert r.returncode == 0, r.stderr[-3000:]
     lines = r.stdout.splitlines()
     assert [o.split()[0] for o in lines[:3]] == ['epoch','0','1'] and sum('held out' in o for o in lines) == 1 and len(lines) < 25, r.stdout
@@ -169,20 +166,9 @@ def test_a_launched_command_is_one_run(launcher, tmp_path, capsys):
     said = capsys.readouterr().err
     assert e.value.code == 2 and said.count('\n') == 1 and 'began on 2 processes, and this is 1 process' in said
 
-def _port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-def _two(codes, tmp_path, timeout=120):
-    "Two processes that each run Python code; their status and what both said on standard error"
-    port = str(_port())
-    ps = [subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                           env=_env(RANK=str(r), LOCAL_RANK=str(r), WORLD_SIZE='2', LOCAL_WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)) for r,code in enumerate(codes)]
-    try: said = [p.communicate(timeout=timeout)[1] for p in ps]
-    finally:
-        for p in ps: p.kill(), p.wait()
-    return [p.returncode for p in ps], ''.join(said)
+def _two(codes, out, timeout=120):
+    status,said = start_ranks(codes, out, timeout)
+    return status, ''.join(said)
 
 def _own_lines(said): return sum('cvnets_train: error' in o for o in said.splitlines())          # torch may add some of its own
 
