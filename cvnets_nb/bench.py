@@ -6,9 +6,9 @@
 __all__ = ['arms', 'clip_arms', 'coarse', 'Arm', 'smaller', 'with_counts', 'clips_of', 'Clock', 'train_arm', 'accuracy_at',
            'run_row', 'schedule', 'read_rows', 'write_row', 'machine', 'made_on', 'same_machine', 'run_rows',
            'startable', 'counts_from', 'stored', 'frontier', 'score_of', 'summary', 'plateau', 'at_plateau', 'shares',
-           'gaps', 'plot_frontier', 'ladders', 'score_at', 'same_cost', 'cost_at', 'cost_for', 'plot_same_cost',
-           'finer', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'best_test_size', 'settled', 'rounding',
-           'export_row', 'zoo_exports', 'trained', 'closeness', 'trained_row', 'zoo_trained']
+           'gaps', 'in_units', 'plot_frontier', 'ladders', 'score_at', 'same_cost', 'cost_at', 'cost_for',
+           'plot_same_cost', 'finer', 'step_rate', 'step_rates', 'same_models', 'zoo_row', 'zoo', 'best_test_size',
+           'settled', 'rounding', 'export_row', 'zoo_exports', 'trained', 'closeness', 'trained_row', 'zoo_trained']
 
 # %% ../nbs/81_bench.ipynb #3c807f35
 import csv, json, math, multiprocessing as mp, multiprocessing.connection, os, platform, random, re, tempfile, time
@@ -582,6 +582,19 @@ def gaps(
         diff = 100*(a[score]-z[score])
         out[k] = dict(seeds=len(seeds), points=diff.mean(), error=diff.sem(), **(a[_costs].mean()/z[_costs].mean()))
     return pd.DataFrame(out).T
+
+# %% ../nbs/81_bench.ipynb #16c0dfa4
+def in_units(
+    rows:list, # Rows of a comparison
+    base:str, # Arm that is the unit
+    epochs:int, # Its budget
+    cost:str='seconds' # Column to change
+)->list: # Copies of the rows
+    "Costs as shares of what `base` costs at `epochs` with the same seed, for seeds that ran on days of different speed"
+    unit = {r['seed']:r[cost] for r in rows if (r['arm'],r['epochs']) == (base,epochs)}
+    if lacks := sorted({r['seed'] for r in rows} - {*unit}):
+        raise ValueError(f"no row of {base!r} at {epochs} epochs for the seeds {lacks}")
+    return [{**r, cost:r[cost]/unit[r['seed']]} for r in rows]
 
 # %% ../nbs/81_bench.ipynb #782a22fe
 def _log_ticks(lo, hi):
