@@ -174,6 +174,7 @@ def _own_lines(said): return sum('cvnets_train: error' in o for o in said.splitl
 
 run_it = 'from cvnets_nb.cli import cvnets_train; cvnets_train({})'
 
+@pytest.mark.long
 def test_options_that_differ_are_one_line(tmp_path):
     status,said = _two([run_it.format([*quick, '--bs', bs]) for bs in ('16','8')], tmp_path)
     assert status == [2, 2] and _own_lines(said) == 1 and '--bs 16 on process 0 and 8 on process 1; start each process with the same options' in said, (status, said)
