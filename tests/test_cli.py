@@ -67,7 +67,7 @@ def test_a_finished_run_is_shown_again_not_overwritten(whole, capsys):
     assert before == {o: o.stat().st_mtime_ns for o in whole.iterdir()}
 
 def test_interrupted_and_resumed_is_the_same_as_uninterrupted(whole, digit_files, tmp_path, monkeypatch, capsys):
-    "Told to end in the last epoch but one, when images are left out already, and resumed at the next step (in a new process: test_kill.py)"
+    "Told to end in the last epoch but one, when images are left out already, and resumed in a new process at the next step"
     def stop(self):
         super(CheckpointCallback, self).before_batch()
         if self.learn.epoch == 7 and self.learn.iter == 3 and self.learn.training: os.kill(os.getpid(), signal.SIGTERM)
@@ -83,9 +83,9 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(whole, digit_files
     assert '--resume' in refused(capsys, *quick, '--out', tmp_path/'part')
     said = refused(capsys, '--resume', '--out', tmp_path/'part', '--epochs', 7)
     assert '--epochs 7 contradicts' in said and '--epochs 9' in said
-    cvnets_train(['--resume', '--out', str(tmp_path/'part'), '--epochs', '9'])
-    out = capsys.readouterr().out
-    assert [s.split()[0] for s in out.splitlines()[1:4]] == ['epoch', '7', '8'], out
+    r = in_new_process('--resume', '--out', 'part', '--epochs', 9, cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert [s.split()[0] for s in r.stdout.splitlines()[1:4]] == ['epoch', '7', '8'], r.stdout
     a, b = (json.loads((o/'run.json').read_text(encoding='utf-8')) for o in (whole, tmp_path/'part'))
     assert a['set_history'][7]['active'] < a['data']['train'], 'SET left nothing out: this test tests nothing'
     for k in ('set_history', 'accuracy', 'valid_loss', 'args', 'data'): assert a[k] == b[k], k
