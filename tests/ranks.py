@@ -23,10 +23,10 @@ def start_ranks(codes, out, timeout=240, **env):
         except ProcessLookupError: pass
     return json.loads(said)
 
-def run_ranks(file, out, timeout=400, **env):
+def run_ranks(file, out, timeout=400):
     "Run `file out` as ranks 0 and 1; both have to succeed"
     code = f'import runpy, sys; sys.argv = {[str(file), str(out)]}; runpy.run_path({str(file)!r}, run_name="__main__")'
-    status, said = start_ranks([code]*2, out, timeout, **{'ACCELERATE_USE_CPU':'true', **env})
+    status, said = start_ranks([code]*2, out, timeout, ACCELERATE_USE_CPU='true')
     assert status == [0, 0], '\n'.join(f'process {r}:\n{o[-3000:]}' for r,o in enumerate(said))
 
 def _run(code, rank, err):
